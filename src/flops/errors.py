@@ -1,0 +1,222 @@
+"""The one tree of errors that FLOps raises on purpose.
+
+An error carries facts as attributes and composes its message from them. ``code`` is stable and documented in
+docs/reference/errors.md, ``retryable`` says whether the same call may succeed later, ``exit_code`` is what a
+command ends with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INVALID = 3
+EXIT_CANCELLED = 4
+EXIT_UNREACHABLE = 5
+EXIT_DENIED = 6
+EXIT_NOT_FOUND = 7
+
+
+class FlopsError(Exception):
+    """Anything that FLOps refuses or cannot do, with what to do next in ``remedy``."""
+
+    code: ClassVar[str] = "flops.error"
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """One line for a person: what happened, then what to do next."""
+        return f"{self.message} {self.remedy}".strip()
+
+
+class InvalidSettingError(FlopsError):
+    """A setting of FLOps has a value that cannot be used."""
+
+    code = "settings.invalid"
+    exit_code = EXIT_USAGE
+
+    def __init__(self, name: str, value: str, expected: str) -> None:
+        self.name, self.value, self.expected = name, value, expected
+        super().__init__(f"The setting {name} has the value {value!r}, but {expected} is expected.")
+
+
+class UndecodableMessageError(FlopsError):
+    """A message on the wire is not what its topic promises."""
+
+    code = "wire.undecodable"
+    exit_code = EXIT_INVALID
+
+    def __init__(self, topic: str, reason: str) -> None:
+        self.topic, self.reason = topic, reason
+        super().__init__(f"A message on {topic} could not be understood: {reason}.")
+
+
+class PayloadTooLargeError(FlopsError):
+    """A message is larger than what may travel in one piece."""
+
+    code = "wire.too-large"
+    exit_code = EXIT_INVALID
+
+    def __init__(self, topic: str, size_bytes: int, limit_bytes: int) -> None:
+        self.topic, self.size_bytes, self.limit_bytes = topic, size_bytes, limit_bytes
+        super().__init__(f"A message for {topic} has {size_bytes:,} bytes; at most {limit_bytes:,} may be sent.")
+
+
+class BrokerUnreachableError(FlopsError):
+    """The MQTT broker does not answer."""
+
+    code = "broker.unreachable"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(
+            f"The broker at {url} cannot be reached: {reason}.",
+            remedy="Start FLOps with 'flops up', or check FLOPS_BROKER_URL.",
+        )
+
+
+class AccessDeniedError(FlopsError):
+    """Credentials were refused."""
+
+    code = "access.denied"
+    exit_code = EXIT_DENIED
+
+
+class NoAnswerError(FlopsError):
+    """A request was sent but nobody answered in time."""
+
+    code = "request.unanswered"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, request: str, timeout_s: float) -> None:
+        self.request, self.timeout_s = request, timeout_s
+        super().__init__(
+            f"Nobody answered the request '{request}' within {timeout_s:g} s.",
+            remedy="Is the manager running? 'flops doctor' tells.",
+        )
+
+
+class RequestRefusedError(FlopsError):
+    """A request was answered with an error; the answer's own code is kept in ``refusal_code``."""
+
+    code = "request.refused"
+
+    def __init__(self, message: str, *, refusal_code: str, remedy: str = "") -> None:
+        self.refusal_code = refusal_code
+        super().__init__(message, remedy=remedy)
+
+
+class NotFoundError(FlopsError):
+    """Something asked for by name or id does not exist."""
+
+    code = "not-found"
+    exit_code = EXIT_NOT_FOUND
+
+    def __init__(self, kind: str, name: str, *, remedy: str = "") -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"There is no {kind} {name!r}.", remedy=remedy)
+
+
+class StaleVersionError(FlopsError):
+    """Somebody else saved the project in between; load it again and redo the step."""
+
+    code = "store.stale"
+    retryable = True
+
+    def __init__(self, project_id: str) -> None:
+        self.project_id = project_id
+        super().__init__(f"Project {project_id} was changed by another manager in between.")
+
+
+class StoreUnavailableError(FlopsError):
+    """The store cannot be read or written, for instance because the disk is full."""
+
+    code = "store.unavailable"
+    retryable = True
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"The store {where} cannot be used: {reason}.")
+
+
+class OrchestratorUnavailableError(FlopsError):
+    """The orchestrator does not answer."""
+
+    code = "orchestrator.unavailable"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, orchestrator: str, reason: str) -> None:
+        self.orchestrator, self.reason = orchestrator, reason
+        super().__init__(f"The orchestrator {orchestrator} cannot be reached: {reason}.")
+
+
+class DeploymentRefusedError(FlopsError):
+    """The orchestrator will not run a service: no such node, image, or not enough resources."""
+
+    code = "orchestrator.refused"
+
+    def __init__(self, service: str, reason: str, *, remedy: str = "") -> None:
+        self.service, self.reason = service, reason
+        super().__init__(f"The service {service} cannot be deployed: {reason}.", remedy=remedy)
+
+
+class RepositoryUnavailableError(FlopsError):
+    """The ML repository cannot be reached or has no such commit."""
+
+    code = "repository.unavailable"
+
+    def __init__(self, url: str, reason: str, *, remedy: str = "") -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"The ML repository {url} cannot be used: {reason}.", remedy=remedy)
+
+
+class BuildFailedError(FlopsError):
+    """An image could not be built. ``step`` says in which step, ``where`` at which line or package."""
+
+    code = "build.failed"
+
+    def __init__(self, step: str, reason: str, *, where: str = "", remedy: str = "", details: str = "") -> None:
+        self.step, self.reason, self.where, self.details = step, reason, where, details
+        place = f" ({where})" if where else ""
+        super().__init__(f"The build failed at '{step}'{place}: {reason}", remedy=remedy)
+
+
+class ModelCodeError(FlopsError):
+    """The ML repository's own code raised; ``traceback`` is what it printed."""
+
+    code = "model.raised"
+
+    def __init__(self, call: str, reason: str, traceback: str) -> None:
+        self.call, self.reason, self.traceback = call, reason, traceback
+        super().__init__(f"{call} of the ML repository raised {reason}.")
+
+
+class DataUnavailableError(FlopsError):
+    """The data that was asked for is not on this node, or its data server does not answer."""
+
+    code = "data.unavailable"
+
+
+class InvalidDataError(FlopsError):
+    """A tag, name or file of training data is refused."""
+
+    code = "data.invalid"
+    exit_code = EXIT_INVALID
+
+
+class TrackingUnavailableError(FlopsError):
+    """The tracking server does not answer or refuses."""
+
+    code = "tracking.unavailable"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE

@@ -1,0 +1,324 @@
+"""What the roles need from the outside world. Adapters fulfil it; their contract suites are in tests/contracts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from flops.project.deployment import App, Instance, Node, Service, ServiceSpec
+
+
+# --- Bus -------------------------------------------------------------------------------------------------------------
+
+
+class Delivery(Protocol):
+    """One received message. Until it is acknowledged the broker delivers it again to a persistent session."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str
+    correlation_data: bytes
+
+    def acknowledge(self) -> None:
+        """Tell the broker that what follows from the message is durable. Idempotent, any thread."""
+
+
+class Subscription(Protocol):
+    """A queue of the messages that match its filters, in the order of arrival."""
+
+    def receive(self, timeout_s: float | None = None) -> Delivery | None:
+        """The next message, or None when none came in time or the bus was closed. Blocks; any thread."""
+
+    def close(self) -> None:
+        """Unsubscribe. Waiting receivers get None."""
+
+
+class Bus(Protocol):
+    """At-least-once publish and subscribe. Reconnects by itself, and subscribes again when it does."""
+
+    @property
+    def connection_count(self) -> int:
+        """How many times a connection was established; a change means that messages may have been missed."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker can be heard right now."""
+
+    def subscribe(self, *filters: str) -> Subscription:
+        """Subscribe at QoS 1; returns when the broker has granted it (or, while disconnected, at once)."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send at QoS 1, in order, without waiting; kept in memory while disconnected.
+
+        Raises:
+            PayloadTooLargeError: nothing was sent.
+        """
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until the broker has acknowledged everything published so far; False if it has not in time."""
+
+    def close(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Publish ``farewell`` (retained) if given, and disconnect so that the last will is not sent."""
+
+
+# --- the producer's outbox --------------------------------------------------------------------------------------------
+
+
+class Outbox(Protocol):
+    """The events of one source that the manager has not confirmed yet, durable in the service's own directory."""
+
+    def append(self, project_id: str, encode: Callable[[int], bytes]) -> tuple[int, bytes]:
+        """Number the next event (from 1, without gaps), store ``encode(sequence)``; both are returned."""
+
+    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:
+        """What was not confirmed yet, by ascending sequence."""
+
+    def confirm(self, project_id: str, sequence: int) -> None:
+        """Forget everything up to ``sequence``. Idempotent; the numbering goes on."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+# --- Orchestrator -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceChange:
+    """An instance has changed its state or was restarted. ``cursor`` orders all changes."""
+
+    cursor: int
+    service: Service
+    instance: Instance
+    log_tail: str = ""
+
+
+class Orchestrator(Protocol):
+    """Runs services. Every call is idempotent; each raises OrchestratorUnavailableError when nothing answers."""
+
+    def nodes(self) -> list[Node]:
+        """The nodes and what they can do."""
+
+    def create_app(self, app: App) -> None:
+        """Create an app unless it exists."""
+
+    def delete_app(self, app: App) -> None:
+        """Remove an app with all its services."""
+
+    def deploy(self, spec: ServiceSpec) -> None:
+        """Take a service on; returns once it is recorded durably, not once it runs.
+
+        Raises:
+            DeploymentRefusedError: no such app or node, or the image cannot run here.
+        """
+
+    def undeploy(self, service_name: str) -> None:
+        """Stop all instances with all their children (politely, then by force) and forget the service.
+
+        Returns when nothing of it runs any more.
+        """
+
+    def apps(self) -> list[App]:
+        """All apps."""
+
+    def services(self, app: App | None = None) -> list[Service]:
+        """All services, or those of one app, with their instances."""
+
+    def logs(self, name: str, *, tail_lines: int) -> str:
+        """The end of the output of an instance, or of a service's first instance, also after its removal.
+
+        Raises:
+            NotFoundError: nothing of that name ever ran.
+        """
+
+    def changes(self, after: int, timeout_s: float) -> list[InstanceChange]:
+        """The changes after cursor ``after``; waits up to ``timeout_s`` for the first."""
+
+
+# --- ML repositories and images ----------------------------------------------------------------------------------------
+
+
+class Repositories(Protocol):
+    """Where ML repositories come from."""
+
+    def resolve(self, url: str) -> str:
+        """The full commit hash that ``url`` (optionally ``url@ref``) stands for now.
+
+        Raises:
+            RepositoryUnavailableError: with the reason and what to try.
+        """
+
+    def clone(self, url: str, commit: str, into: Path) -> None:
+        """Check the commit out into an empty directory.
+
+        Raises:
+            RepositoryUnavailableError: with the reason and what to try.
+        """
+
+
+class Registry(Protocol):
+    """Images by reference ``<owner>/<repository>/<actor>:<tag>``."""
+
+    def exists(self, image: str) -> bool:
+        """Whether the image is complete and can be run."""
+
+    def delete(self, image: str) -> None:
+        """Remove the image. Idempotent."""
+
+    def images(self) -> list[str]:
+        """Every image, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """Progress of a build: begun when ``duration_s`` is None, else done."""
+
+    name: str
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that is now in the registry."""
+
+    image: str
+    size_bytes: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActorImages:
+    """What to build for one ML repository at one commit: ``images`` maps actor (learner, aggregator) to reference."""
+
+    url: str
+    commit: str
+    flavor: str
+    images: Mapping[str, str]
+
+
+class ImageBuilder(Protocol):
+    """Makes images. ``report`` hears every step; ``warn`` every ``(message, remedy)`` for the user."""
+
+    def build_actors(
+        self, order: ActorImages, report: Callable[[BuildStep], None], warn: Callable[[str, str], None]
+    ) -> list[BuiltImage]:
+        """Clone, check, resolve, install, store.
+
+        Raises:
+            BuildFailedError: names the step, the line or package, and what to try. Nothing half made is left.
+        """
+
+    def build_trained_model(
+        self, image: str, base_image: str, model: Path, report: Callable[[BuildStep], None]
+    ) -> BuiltImage:
+        """Make an image that serves the MLflow model in directory ``model`` with the environment of ``base_image``.
+
+        Raises:
+            BuildFailedError: as above.
+        """
+
+
+# --- data plane -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPartition:
+    """One named partition under a tag on a node."""
+
+    tag: str
+    name: str
+    examples: int
+    size_bytes: int
+
+
+class TrainingData(Protocol):
+    """The training data of one node; it never leaves the node."""
+
+    def put(self, tag: str, name: str, table: pa.Table) -> StoredPartition:
+        """Store a partition atomically, replacing one of the same name.
+
+        Raises:
+            InvalidDataError: tag or name is refused, or the table is empty.
+            DataUnavailableError: the node's data server does not answer.
+        """
+
+    def partitions(self, tags: Iterable[str] | None = None) -> list[StoredPartition]:
+        """What is there under any of the tags (or at all), sorted by tag and name."""
+
+    def fetch(self, tags: Sequence[str], *, share: int, shares: int) -> pa.Table:
+        """The ``share``-th of ``shares`` disjoint parts that together are all data under the tags.
+
+        Raises:
+            DataUnavailableError: nothing is there, or the parts have different schemas.
+        """
+
+    def delete(self, tag: str, name: str | None = None) -> int:
+        """Remove one partition or a whole tag; returns how many. Idempotent."""
+
+
+# --- Tracking ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRun:
+    """A run of a project in the tracking server. ``url`` is for a browser."""
+
+    experiment_id: str
+    run_id: str
+    url: str
+
+
+class Tracking(Protocol):
+    """Experiments, runs and models. Each call raises TrackingUnavailableError when the server does not answer."""
+
+    def start_run(self, project_id: str, parameters: Mapping[str, str]) -> TrackedRun:
+        """Create the project's experiment and its one run, or find them again. Idempotent."""
+
+    def log_round(self, run: TrackedRun, round_number: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics with step = round. Logging the same round again changes nothing that matters."""
+
+    def log_model(self, run: TrackedRun, model: Path, *, round_number: int) -> str:
+        """Store a directory in MLflow's model format; returns the URI that ``mlflow.<flavor>.load_model`` takes."""
+
+    def finish_run(self, run: TrackedRun, *, succeeded: bool) -> None:
+        """Close the run."""
+
+    def download_model(self, model_uri: str, into: Path) -> Path:
+        """Fetch a model directory that ``log_model`` stored."""
+
+
+# --- the ML repository's code ------------------------------------------------------------------------------------------
+
+
+class Model(Protocol):
+    """The ML repository's model, running in its own environment. Any call raises ModelCodeError if its code raises.
+
+    Parameters are lists of arrays, as ``get_model_parameters`` of the repository gives them.
+    """
+
+    def load_data(self) -> dict[str, Any]:
+        """Let the model load its training data, once; returns the shape and dtype of one input."""
+
+    def get_parameters(self) -> list[Any]:
+        """The model's parameters."""
+
+    def fit(self, parameters: list[Any]) -> tuple[list[Any], int]:
+        """Set the parameters and train; returns new parameters and the number of training examples."""
+
+    def evaluate(self, parameters: list[Any]) -> tuple[float, float, int]:
+        """Set the parameters and evaluate; returns loss, accuracy, number of evaluation examples."""
+
+    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> None:
+        """Set the parameters and save the model in MLflow's format, with its environment and signature."""
+
+    def close(self) -> None:
+        """End the process and all its children."""

@@ -1,0 +1,107 @@
+"""Everything that can be set, read once from the environment and passed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from flops.errors import InvalidSettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CAPABILITIES: Final = ("learner", "image-builder")
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """A named place on this machine that runs instances and keeps its own data."""
+
+    name: str
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this installation of FLOps runs. An empty string means: use the embedded default."""
+
+    home: Path
+    broker_url: str = ""
+    broker_username: str = ""
+    broker_password_file: str = ""
+    broker_ca_file: str = ""
+    topic_prefix: str = ""
+    store_url: str = ""
+    orchestrator: str = "local"
+    local_nodes: tuple[LocalNode, ...] = field(default=(LocalNode("local", frozenset(CAPABILITIES)),))
+    user: str = "Admin"
+    max_payload_bytes: int = 8 * MIB
+    chunk_bytes: int = MIB
+    build_deadline_s: float = 3600.0
+    deploy_deadline_s: float = 120.0
+    round_deadline_s: float = 3600.0
+    learner_return_s: float = 60.0
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the ``FLOPS_…`` variables.
+
+        Raises:
+            InvalidSettingError: a variable has a value that cannot be used.
+        """
+        home = environment.get("FLOPS_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".flops")
+        defaults = cls(home=Path(home).expanduser().absolute())
+        return cls(
+            home=defaults.home,
+            broker_url=environment.get("FLOPS_BROKER_URL", ""),
+            broker_username=environment.get("FLOPS_BROKER_USERNAME", ""),
+            broker_password_file=environment.get("FLOPS_BROKER_PASSWORD_FILE", ""),
+            broker_ca_file=environment.get("FLOPS_BROKER_CA_FILE", ""),
+            topic_prefix=environment.get("FLOPS_TOPIC_PREFIX", ""),
+            store_url=environment.get("FLOPS_STORE_URL", ""),
+            orchestrator=environment.get("FLOPS_ORCHESTRATOR", defaults.orchestrator),
+            local_nodes=_local_nodes(environment.get("FLOPS_LOCAL_NODES", "")) or defaults.local_nodes,
+            user=environment.get("FLOPS_USER", defaults.user),
+            max_payload_bytes=int(_positive(environment, "FLOPS_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes)),
+            chunk_bytes=int(_positive(environment, "FLOPS_CHUNK_BYTES", defaults.chunk_bytes)),
+            build_deadline_s=_positive(environment, "FLOPS_BUILD_DEADLINE_S", defaults.build_deadline_s),
+            deploy_deadline_s=_positive(environment, "FLOPS_DEPLOY_DEADLINE_S", defaults.deploy_deadline_s),
+            round_deadline_s=_positive(environment, "FLOPS_ROUND_DEADLINE_S", defaults.round_deadline_s),
+            learner_return_s=_positive(environment, "FLOPS_LEARNER_RETURN_S", defaults.learner_return_s),
+            log_level=environment.get("FLOPS_LOG_LEVEL", defaults.log_level),
+        )
+
+    def node_directory(self, node: str) -> Path:
+        """Where a local node keeps what is its own: its data and its data server's address."""
+        return self.home / "nodes" / node
+
+
+def _positive(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise InvalidSettingError(name, text, "a number above zero")
+    return number
+
+
+def _local_nodes(text: str) -> tuple[LocalNode, ...]:
+    """Parse ``name[:capability[+capability]]`` items separated by commas; a bare name has every capability."""
+    nodes = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, listed = item.partition(":")
+        capabilities = frozenset(listed.split("+")) if listed else frozenset(CAPABILITIES)
+        if not (name.isascii() and name.replace("-", "").isalnum()) or not capabilities <= set(CAPABILITIES):
+            expected = "a list like 'node1:learner,node2:learner+image-builder'"
+            raise InvalidSettingError("FLOPS_LOCAL_NODES", text, expected)
+        nodes.append(LocalNode(name, capabilities))
+    if len({node.name for node in nodes}) != len(nodes):
+        raise InvalidSettingError("FLOPS_LOCAL_NODES", text, "a list without a name twice")
+    return tuple(nodes)

@@ -1,0 +1,24 @@
+"""The retained watermark: per source, the last sequence number the manager has made durable."""
+
+from __future__ import annotations
+
+from flops.errors import UndecodableMessageError
+from flops.wire.envelope import decode_json, encode_json
+
+
+def encode_watermarks(watermarks: dict[str, int]) -> bytes:
+    """The payload of ``project/<id>/confirmed``."""
+    return encode_json({"confirmed": watermarks})
+
+
+def decode_watermarks(topic: str, payload: bytes) -> dict[str, int]:
+    """Read the payload of ``project/<id>/confirmed``.
+
+    Raises:
+        UndecodableMessageError: it is not an object of sources and numbers.
+    """
+    value = decode_json(topic, payload)
+    watermarks = value.get("confirmed") if isinstance(value, dict) else None
+    if not isinstance(watermarks, dict) or not all(type(number) is int for number in watermarks.values()):
+        raise UndecodableMessageError(topic, "it has no object 'confirmed' of sources and numbers")
+    return {str(source): number for source, number in watermarks.items()}

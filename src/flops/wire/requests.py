@@ -1,0 +1,182 @@
+"""Requests that are not projects, their answers, and what the observer publishes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["info", "success", "warning", "error"]
+Phase = Literal[
+    "accepted", "checking", "building", "placing", "deploying", "training", "packaging", "serving", "stopping",
+    "completed", "failed", "cancelled",
+]  # fmt: skip
+
+
+class Message(BaseModel):
+    """The base of everything that travels inside an envelope and is not an event."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Refusal(Message):
+    """The answer to a request that cannot be met. ``errors`` lists every fault of an SLA with its path."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    errors: list[dict[str, Any]] = []
+
+
+class ProjectAnswer(Message):
+    """The answer to a project SLA: accepted, with the project's id."""
+
+    project_id: str
+    inbox: str
+
+
+class InboxEntry(Message):
+    """One line of a project's inbox. ``sequence`` starts at 1 and has no gaps."""
+
+    project_id: str
+    sequence: Annotated[int, Field(ge=1)]
+    time: str
+    severity: Severity
+    text: str
+    next_step: str = ""
+    details: str = ""
+    stage: str = ""
+    event_type: str
+    event_id: str
+    source: str
+    data: dict[str, Any] = {}
+
+
+class ProjectStatus(Message):
+    """A project at a glance."""
+
+    project_id: str
+    user: str
+    phase: Phase
+    created: str
+    updated: str
+    ml_repo_url: str = ""
+    commit: str = ""
+    round: int = 0
+    rounds: int = 0
+    accuracy: float | None = None
+    loss: float | None = None
+    best_accuracy: float | None = None
+    reason: str = ""
+    tracking_url: str = ""
+    model_uri: str = ""
+    inference_url: str = ""
+    app: str = ""
+    entries: int = 0
+    last_entry: str = ""
+
+
+class Presence(Message):
+    """Whether an instance is online, and what it offers. The last will has ``online: false``."""
+
+    instance: str
+    role: str
+    online: bool
+    node: str = ""
+    url: str = ""
+    data_tags: dict[str, int] = {}
+    project_id: str = ""
+    user: str = ""
+
+
+class ListProjects(Message):
+    """``request/projects``: all projects, newest first. Answer: ``{"projects": [ProjectStatus]}``."""
+
+    user: str = ""
+
+
+class ShowProject(Message):
+    """``request/project``: one project. Answer: ``{"status": …, "sla": …, "services": […]}``."""
+
+    project_id: str
+
+
+class ReadInbox(Message):
+    """``request/inbox``: entries after ``after``, oldest first. Answer: ``{"entries": […], "more": bool}``."""
+
+    project_id: str
+    after: int = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 500
+
+
+class ReadEvents(Message):
+    """``request/events``: what the manager has durable of one project, in its order, after position ``after``.
+
+    Answer: ``{"events": [{"position": n, "envelope": …}], "more": bool}``.
+    """
+
+    project_id: str
+    after: int = 0
+    limit: Annotated[int, Field(ge=1, le=1000)] = 500
+
+
+class CancelProject(Message):
+    """``request/cancel`` and ``project/<id>/cancel``: stop a project. Answer: ``{"phase": …}``."""
+
+    project_id: str
+    by: str = ""
+
+
+class DeleteProject(Message):
+    """``request/delete``: forget an ended project and all it left behind. Answer: ``{}``."""
+
+    project_id: str
+
+
+class ListApps(Message):
+    """``request/apps``. Answer: ``{"apps": [{"name", "user"}]}``."""
+
+
+class ListServices(Message):
+    """``request/services``. Answer: ``{"services": [{"name", "role", "app", "instances": [...]}]}``."""
+
+    app: str = ""
+
+
+class ReadLogs(Message):
+    """``request/logs``: the end of an instance's (or a service's first instance's) output. Answer: ``{"text": …}``."""
+
+    service: str
+    tail_lines: Annotated[int, Field(ge=1, le=100_000)] = 200
+
+
+class ProvideMockData(Message):
+    """``request/mock-data``: a mock-data SLA. Answer: ``{"request_id": …}``; events follow on that id's topic."""
+
+    sla: dict[str, Any]
+
+
+class ShowTracking(Message):
+    """``request/tracking``: a user's tracking server, started if it is not there. Answer: ``{"url": …}``."""
+
+    user: str = ""
+
+
+class ListData(Message):
+    """``request/data``: which node holds which tags. Answer: ``{"nodes": {node: {tag: examples}}}``."""
+
+
+REQUESTS: dict[str, type[Message]] = {
+    "projects": ListProjects,
+    "project": ShowProject,
+    "inbox": ReadInbox,
+    "events": ReadEvents,
+    "cancel": CancelProject,
+    "delete": DeleteProject,
+    "apps": ListApps,
+    "services": ListServices,
+    "logs": ReadLogs,
+    "mock-data": ProvideMockData,
+    "tracking": ShowTracking,
+    "data": ListData,
+}
