@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from flops.project.commands import Command
     from flops.project.deployment import App, Instance, Node, Service, ServiceSpec
+    from flops.project.state import Project
+    from flops.wire.envelope import Envelope
+    from flops.wire.requests import ProjectStatus
 
 
 # --- Bus -------------------------------------------------------------------------------------------------------------
@@ -85,6 +89,110 @@ class Outbox(Protocol):
 
     def close(self) -> None:
         """Release the file."""
+
+
+# --- Store -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project as the store keeps it.
+
+    ``revision`` counts the writes (0: not stored yet), ``own_sequence`` the manager's own events, ``watermarks`` holds
+    per source the last sequence number up to which everything is durable.
+    """
+
+    project: Project
+    status: ProjectStatus
+    revision: int = 0
+    own_sequence: int = 0
+    watermarks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingItem:
+    """Something that a saved step wants done: a command to perform, or an event to publish."""
+
+    id: str
+    project_id: str
+    command: Command | None = None
+    envelope: Envelope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point in time (seconds since the epoch) at which a project wants to be told that it has passed."""
+
+    project_id: str
+    name: str
+    due: float
+    after_s: float
+
+
+class Store(Protocol):
+    """The manager's memory. Any call raises StoreUnavailableError when it cannot read or write, and changes nothing."""
+
+    def load(self, project_id: str) -> ProjectRecord | None:
+        """A project, or None if there is none."""
+
+    def save(
+        self,
+        record: ProjectRecord,
+        *,
+        events: Sequence[Envelope] = (),
+        entries: Sequence[Envelope] = (),
+        pending: Sequence[PendingItem] = (),
+        done: str = "",
+    ) -> ProjectRecord:
+        """Write everything or nothing: the project, its new events and inbox entries, what is to be done, what is done.
+
+        Returns the record with its new revision.
+
+        Raises:
+            StaleVersionError: ``record.revision`` is not the stored one.
+        """
+
+    def has_event(self, project_id: str, event_id: str) -> bool:
+        """Whether an event was saved before."""
+
+    def pending(self) -> list[PendingItem]:
+        """Everything that is still to be done, in the order in which it was saved."""
+
+    def clear(self, item_id: str) -> None:
+        """Forget a pending item. Idempotent."""
+
+    def projects(self, user: str = "") -> list[ProjectRecord]:
+        """All projects, or those of one user, newest first."""
+
+    def events(self, project_id: str, *, after: int, limit: int) -> list[tuple[int, Envelope]]:
+        """Saved events with their positions (from 1, without gaps), after a position."""
+
+    def entries(self, project_id: str, *, after: int, limit: int) -> list[Envelope]:
+        """Saved inbox entries after a sequence number."""
+
+    def set_deadline(self, deadline: Deadline) -> None:
+        """Remember a deadline; it replaces the project's other ones."""
+
+    def take_due(self, now: float) -> list[Deadline]:
+        """The deadlines that have passed; they stay until ``drop_deadline``."""
+
+    def drop_deadline(self, deadline: Deadline) -> None:
+        """Forget a deadline. Idempotent."""
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a small fact over restarts."""
+
+    def recall(self, key: str) -> str:
+        """The fact, or an empty string."""
+
+    def keep_dead_letter(self, topic: str, payload: bytes, reason: str, time: float) -> None:
+        """Keep what could not be decoded, the newest few thousand of them."""
+
+    def delete(self, project_id: str) -> None:
+        """Forget a project with everything of it. Idempotent."""
+
+    def close(self) -> None:
+        """Release the store."""
 
 
 # --- Orchestrator -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The aggregator: runs the rounds and keeps the best model."""

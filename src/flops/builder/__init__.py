@@ -1,0 +1,1 @@
+"""The builder: makes images from an ML repository."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flops.errors import UndecodableMessageError
 from flops.wire.confirmation import decode_watermarks
@@ -23,53 +23,44 @@ RESEND_AFTER_S = 10.0
 POLL_S = 0.5
 
 
-class EventPublisher:
-    """Publishes the events of one source about one project, at least once, without gaps in their numbers.
+class Unconfirmed(Protocol):
+    """The part of an outbox that sending again needs."""
 
-    A daemon thread listens to the manager's confirmations and sends again whatever is still unconfirmed after a
-    reconnect or after ``RESEND_AFTER_S``.
+    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:
+        """What was not confirmed yet, by ascending sequence."""
+
+    def confirm(self, project_id: str, sequence: int) -> None:
+        """Forget everything up to ``sequence``."""
+
+
+class OutboxKeeper:
+    """Sends again what the manager has not confirmed: after a reconnect, and after ``RESEND_AFTER_S``.
+
+    A daemon thread listens to the manager's confirmations. ``sending`` is held while messages are sent, so that a
+    repetition never overtakes what is being numbered.
     """
 
-    def __init__(self, bus: Bus, outbox: Outbox, topics: Topics, *, source: str, project_id: str) -> None:
-        self._bus, self._outbox, self._topics = bus, outbox, topics
+    def __init__(
+        self, bus: Bus, outbox: Unconfirmed, topics: Topics, *, source: str, project_id: str, topic: str
+    ) -> None:
+        self.sending = threading.Lock()
+        self._bus, self._outbox, self._topic = bus, outbox, topic
         self._source, self._project_id = source, project_id
         self._closing = threading.Event()
-        self._all_confirmed = threading.Condition()
-        self._keeper: threading.Thread | None = None
-        self._publishing = threading.Lock()
-        if project_id:
-            confirmations = bus.subscribe(topics.project_confirmed(project_id))
-            self._keeper = threading.Thread(target=self._keep, args=(confirmations,), name="outbox-keeper", daemon=True)
-            self._keeper.start()
-
-    def publish(self, event: Event, *, causation_id: str = "") -> Envelope:
-        """Number, store and send one event. Durable when this returns. Any thread."""
-        envelope = Envelope(
-            id=str(uuid.uuid4()),
-            source=self._source,
-            type=event.type,
-            subject=self._project_id,
-            time=datetime.now(UTC),
-            data=event.model_dump(mode="json"),
-            causation_id=causation_id,
-        )
-        with self._publishing:
-            sequence, payload = self._outbox.append(
-                self._project_id, lambda sequence: envelope.model_copy(update={"sequence": sequence}).encode()
-            )
-            self._bus.publish(self._topics.project_events(self._project_id), payload)
-        return envelope.model_copy(update={"sequence": sequence})
+        self._confirmed = threading.Condition()
+        confirmations = bus.subscribe(topics.project_confirmed(project_id))
+        self._thread = threading.Thread(target=self._keep, args=(confirmations,), name="outbox-keeper", daemon=True)
+        self._thread.start()
 
     def wait_confirmed(self, timeout_s: float) -> bool:
         """Wait until the manager has confirmed everything; False if it has not in time."""
-        with self._all_confirmed:
-            return self._all_confirmed.wait_for(lambda: not self._outbox.unconfirmed(self._project_id), timeout_s)
+        with self._confirmed:
+            return self._confirmed.wait_for(lambda: not self._outbox.unconfirmed(self._project_id), timeout_s)
 
     def close(self) -> None:
-        """Stop listening to confirmations; what is unconfirmed stays in the outbox."""
+        """Stop listening; what is unconfirmed stays in the outbox."""
         self._closing.set()
-        if self._keeper is not None:
-            self._keeper.join(timeout=5)
+        self._thread.join(timeout=5)
 
     def _keep(self, confirmations: Subscription) -> None:
         connection, waited_s = self._bus.connection_count, 0.0
@@ -94,10 +85,57 @@ class EventPublisher:
             log.warning("confirmation ignored", extra={"topic": topic, "reason": error.reason})
             return
         self._outbox.confirm(self._project_id, watermark)
-        with self._all_confirmed:
-            self._all_confirmed.notify_all()
+        with self._confirmed:
+            self._confirmed.notify_all()
 
     def _send_again(self) -> None:
-        with self._publishing:
+        with self.sending:
             for _, payload in self._outbox.unconfirmed(self._project_id):
-                self._bus.publish(self._topics.project_events(self._project_id), payload)
+                self._bus.publish(self._topic, payload)
+
+
+class EventPublisher:
+    """Publishes the events of one source about one project, at least once, without gaps in their numbers.
+
+    A service without a project (``project_id`` empty) has nobody to tell: it publishes nothing.
+    """
+
+    def __init__(self, bus: Bus, outbox: Outbox, topics: Topics, *, source: str, project_id: str) -> None:
+        self._bus, self._outbox = bus, outbox
+        self._source, self._project_id = source, project_id
+        self._topic = topics.project_events(project_id)
+        self._keeper = (
+            OutboxKeeper(bus, outbox, topics, source=source, project_id=project_id, topic=self._topic)
+            if project_id
+            else None
+        )
+
+    def publish(self, event: Event, *, causation_id: str = "") -> Envelope:
+        """Number, store and send one event. Durable when this returns. Any thread."""
+        envelope = Envelope(
+            id=str(uuid.uuid4()),
+            source=self._source,
+            type=event.type,
+            subject=self._project_id,
+            time=datetime.now(UTC),
+            data=event.model_dump(mode="json"),
+            causation_id=causation_id,
+        )
+        if self._keeper is None:
+            log.info("event without a project", extra={"event": event.type})
+            return envelope
+        with self._keeper.sending:
+            sequence, payload = self._outbox.append(
+                self._project_id, lambda sequence: envelope.model_copy(update={"sequence": sequence}).encode()
+            )
+            self._bus.publish(self._topic, payload)
+        return envelope.model_copy(update={"sequence": sequence})
+
+    def wait_confirmed(self, timeout_s: float) -> bool:
+        """Wait until the manager has confirmed everything; False if it has not in time."""
+        return self._keeper is None or self._keeper.wait_confirmed(timeout_s)
+
+    def close(self) -> None:
+        """Stop listening to confirmations; what is unconfirmed stays in the outbox."""
+        if self._keeper is not None:
+            self._keeper.close()

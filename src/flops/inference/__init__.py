@@ -1,0 +1,1 @@
+"""The inference server of a trained model."""

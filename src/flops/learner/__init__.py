@@ -1,0 +1,1 @@
+"""The learner: trains on the data of its node."""

@@ -1,0 +1,1 @@
+"""The manager: a loop around the workflow."""

@@ -1,0 +1,1 @@
+"""The observer: makes a project's events readable for a person."""

@@ -1,0 +1,1 @@
+"""How a project runs: pure state, commands and the workflow."""

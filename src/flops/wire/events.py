@@ -41,6 +41,20 @@ class ProjectAccepted(Event):
     sla: JsonObject
 
 
+class ProjectRejected(Failure):
+    """The SLA was refused; ``errors`` lists every fault with its path. Nothing was created."""
+
+    type = "project.rejected"
+    errors: list[JsonObject] = []
+
+
+class PhaseEntered(Event):
+    """The project has gone on to its next phase."""
+
+    type = "phase.entered"
+    phase: str
+
+
 class RepositoryResolved(Event):
     """The ML repository was reached; this commit is used for the whole project."""
 

@@ -8,9 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["info", "success", "warning", "error"]
 Phase = Literal[
-    "accepted", "checking", "building", "placing", "deploying", "training", "packaging", "serving", "stopping",
-    "completed", "failed", "cancelled",
-]  # fmt: skip
+    "requested",
+    "checking",
+    "building",
+    "deploying",
+    "training",
+    "packaging",
+    "serving",
+    "stopping",
+    "completed",
+    "failed",
+    "cancelled",
+]
 
 
 class Message(BaseModel):

@@ -71,7 +71,7 @@ class Topics:
         return levels[depth] if _PROJECT_ID.fullmatch(levels[depth]) else None
 
     def tail_of(self, topic: str) -> tuple[str, ...]:
-        """The levels after ``project/<id>/`` or ``service/<id>/`` or ``request/``, whichever the topic begins with."""
+        """The levels after ``project/<id>/``, ``service/<id>/``, ``request/`` or ``reply/``."""
         levels = topic.split("/")[len(self._topic("x").split("/")) - 1 :]
         return tuple(levels[1:] if levels[0] in {"request", "reply"} else levels[2:])
 

@@ -1,0 +1,52 @@
+"""A project at a glance: its status, followed event by event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flops.wire import events as e
+from flops.wire.requests import ProjectStatus
+
+
+def first_status(project_id: str, time: str) -> ProjectStatus:
+    """The status before anything has happened."""
+    return ProjectStatus(project_id=project_id, user="", phase="requested", created=time, updated=time)
+
+
+def follow(status: ProjectStatus, event: e.Event, time: str) -> ProjectStatus:
+    """The status after an event."""
+    return status.model_copy(update={**_news(status, event), "updated": time})
+
+
+def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: PLR0911  one case per kind of event
+    match event:
+        case e.ProjectAccepted():
+            training = event.sla.get("training_configuration", {})
+            return {
+                "user": event.user,
+                "ml_repo_url": event.sla.get("ml_repo_url", ""),
+                "rounds": training.get("training_rounds", 0),
+            }
+        case e.PhaseEntered():
+            return {"phase": event.phase}
+        case e.RepositoryResolved():
+            return {"commit": event.commit}
+        case e.RoundFinished():
+            best = event.accuracy if event.is_best else status.best_accuracy
+            return {
+                "round": event.round,
+                "rounds": event.rounds,
+                "accuracy": event.accuracy,
+                "loss": event.loss,
+                "best_accuracy": best,
+            }
+        case e.TrackingAvailable():
+            return {"tracking_url": event.url}
+        case e.ModelLogged():
+            return {"model_uri": event.model_uri}
+        case e.InferenceReady():
+            return {"inference_url": event.url}
+        case e.ProjectFailed():
+            return {"reason": event.reason}
+        case _:
+            return {}

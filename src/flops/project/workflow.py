@@ -1,0 +1,256 @@
+"""How a project runs: the one place to read it.
+
+``step`` is pure and total: an event that does not fit the phase changes nothing. Each case of the match is one
+transition with a name of its own; docs/reference/flow.md is drawn from this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flops.project.commands import (
+    Announce,
+    Command,
+    CreateApp,
+    DeleteApp,
+    Deploy,
+    FindImages,
+    FindPlacement,
+    ResolveRepository,
+    SetDeadline,
+    Undeploy,
+)
+from flops.project.deployment import Role
+from flops.project.images import actor_image
+from flops.project.services import (
+    actor_builder,
+    aggregator,
+    inference_server,
+    learners,
+    model_builder,
+    observer,
+    tracking_server,
+)
+from flops.project.state import Phase, Project
+from flops.wire import events as e
+
+if TYPE_CHECKING:
+    from flops.project.deployment import ServiceSpec
+
+Step = tuple[Project, list[Command]]
+
+BUILD_MODEL_IMAGE = "build_image_for_trained_model"
+DEPLOY_MODEL_IMAGE = "deploy_trained_model_image"
+
+
+def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0912  the table of all transitions
+    """What a project becomes when an event happens, and what is to be done about it."""
+    match project.phase, event:
+        case Phase.REQUESTED, e.ProjectAccepted():
+            return accept(project, event)
+        case Phase.CHECKING, e.RepositoryResolved():
+            return look_for_data(project, event)
+        case Phase.CHECKING, e.PlacementDecided():
+            return look_for_images(project, event)
+        case Phase.CHECKING, e.ImagesMissing():
+            return build_images(project)
+        case Phase.CHECKING, e.ImagesFound():
+            return deploy_actors(project)
+        case Phase.BUILDING, e.BuildFinished(purpose="actors"):
+            return deploy_actors(project)
+        case Phase.DEPLOYING, e.TrainingStarted():
+            return enter(project, Phase.TRAINING)
+        case Phase.DEPLOYING | Phase.TRAINING, e.TrackingAvailable():
+            return replace(project, tracking_url=event.url), []
+        case Phase.DEPLOYING | Phase.TRAINING, e.TrainingFinished():
+            return keep_model(project, event)
+        case Phase.PACKAGING, e.BuildFinished(purpose="trained-model"):
+            return serve_model(project)
+        case Phase.SERVING, e.InferenceReady():
+            return finish(replace(project, inference_url=event.url), Phase.COMPLETED)
+        case _, e.ServiceRemoved():
+            return forget_service(project, event)
+        case Phase.STOPPING, e.ProjectCompleted():
+            return end(project, Phase.COMPLETED)
+        case Phase.STOPPING, e.ProjectFailed():
+            return end(project, Phase.FAILED)
+        case Phase.STOPPING, e.ProjectCancelled():
+            return end(project, Phase.CANCELLED)
+        case phase, e.InstanceCompleted(role=Role.OBSERVER) if phase.is_terminal:
+            return project, [Undeploy(event.service)]
+        case phase, e.CancellationRequested() if not phase.is_terminal and phase is not Phase.STOPPING:
+            return finish(replace(project, cancelled_by=event.by), Phase.CANCELLED)
+        case phase, _ if not phase.is_terminal and phase is not Phase.STOPPING:
+            return watch_for_failure(project, event)
+        case _:
+            return project, []
+
+
+def accept(project: Project, event: e.ProjectAccepted) -> Step:
+    """The observer comes first, so that the user hears of everything else."""
+    project, commands = enter(replace(project, user=event.user, sla=event.sla), Phase.CHECKING)
+    return project, [
+        CreateApp(project.observatory),
+        Deploy(observer(project)),
+        CreateApp(project.app),
+        *commands,
+        ResolveRepository(project.ml_repo_url),
+    ]
+
+
+def look_for_data(project: Project, event: e.RepositoryResolved) -> Step:
+    """Data are looked for before anything is built: a project without data fails within seconds."""
+    training = project.sla["training_configuration"]
+    wanted = FindPlacement(tuple(training["data_tags"]), int(training["min_available_clients"]))
+    return replace(project, commit=event.commit), [wanted]
+
+
+def look_for_images(project: Project, event: e.PlacementDecided) -> Step:
+    """Images of the same commit are built once."""
+    project = replace(project, nodes=tuple(event.nodes))
+    images = tuple(actor_image(project.ml_repo_url, actor, project.commit) for actor in (Role.AGGREGATOR, Role.LEARNER))
+    return project, [FindImages(images)]
+
+
+def build_images(project: Project) -> Step:
+    """A builder of the project's own makes the images of the actors."""
+    return enter_with(project, Phase.BUILDING, actor_builder(project))
+
+
+def deploy_actors(project: Project) -> Step:
+    """The builder, if there was one, goes; tracking server, aggregator and learners come."""
+    builder = actor_builder(project).name
+    removal: list[Command] = [Undeploy(builder)] if builder in project.deployed else []
+    project, commands = enter_with(project, Phase.DEPLOYING, aggregator(project), learners(project))
+    return project, [*removal, Deploy(tracking_server(project)), *commands]
+
+
+def keep_model(project: Project, event: e.TrainingFinished) -> Step:
+    """The actors go; the best model becomes an image if the SLA asks for it."""
+    project = replace(
+        project,
+        model_uri=event.model_uri,
+        best_accuracy=event.best_accuracy,
+        best_round=event.best_round,
+    )
+    if BUILD_MODEL_IMAGE not in project.post_training_steps:
+        return finish(project, Phase.COMPLETED)
+    removal: list[Command] = [Undeploy(spec.name) for spec in (aggregator(project), learners(project))]
+    project, commands = enter_with(project, Phase.PACKAGING, model_builder(project))
+    return project, [*commands, *removal]
+
+
+def serve_model(project: Project) -> Step:
+    """The image of the trained model is served if the SLA asks for it."""
+    if DEPLOY_MODEL_IMAGE not in project.post_training_steps:
+        return finish(project, Phase.COMPLETED)
+    removal = Undeploy(model_builder(project).name)
+    project, commands = enter_with(project, Phase.SERVING, inference_server(project))
+    return project, [*commands, removal]
+
+
+def watch_for_failure(project: Project, event: e.Event) -> Step:
+    """Whatever ends a project early, in any phase that is under way."""
+    match event:
+        case (
+            e.RepositoryUnavailable() | e.PlacementFailed() | e.BuildFailed() | e.TrainingFailed() | e.InferenceFailed()
+        ):
+            return fail(project, event)
+        case e.ServiceDeploymentFailed():
+            return fail(project, event)
+        case e.InstanceFailed(role=Role.LEARNER) if event.service in project.deployed:
+            return lose_learner(project, event)
+        case e.InstanceFailed() if event.service in project.deployed and event.role != Role.OBSERVER:
+            return fail(project, event)
+        case e.DeadlinePassed() if event.deadline == project.phase:
+            reason = f"{project.phase} took longer than {event.after_s:g} s"
+            return fail(project, e.Failure(reason=reason, remedy="See the inbox and 'flops services' for what hangs."))
+        case _:
+            return project, []
+
+
+def lose_learner(project: Project, event: e.InstanceFailed) -> Step:
+    """One learner less is the aggregator's matter; none left is the end."""
+    failed = tuple(sorted({*project.failed_learners, event.instance}))
+    project = replace(project, failed_learners=failed)
+    if set(project.learners) <= set(failed):
+        return fail(project, event)
+    return project, []
+
+
+def fail(project: Project, failure: e.Failure) -> Step:
+    """Everything that runs is stopped before the project says why it failed."""
+    project = replace(
+        project,
+        failed_stage=project.phase,
+        reason=f"{failure.reason} ({failure.where})" if failure.where else failure.reason,
+        remedy=failure.remedy,
+        details=failure.details,
+    )
+    return finish(project, Phase.FAILED)
+
+
+def finish(project: Project, outcome: Phase) -> Step:
+    """Go to a terminal phase by way of removing everything but what the user is to keep."""
+    kept = {inference_server(project).name} if outcome is Phase.COMPLETED else set()
+    remaining = tuple(name for name in project.deployed if name not in kept)
+    project, commands = enter(replace(project, deployed=remaining, outcome=outcome), Phase.STOPPING)
+    if not remaining:
+        return project, [*commands, Announce(last_word(project))]
+    return project, [*commands, *(Undeploy(name) for name in remaining)]
+
+
+def forget_service(project: Project, event: e.ServiceRemoved) -> Step:
+    """The last service that is gone lets a stopping project end."""
+    if event.service not in project.deployed:
+        return project, []
+    remaining = tuple(name for name in project.deployed if name != event.service)
+    is_last = project.phase is Phase.STOPPING and not remaining
+    project = replace(project, deployed=remaining)
+    return project, [Announce(last_word(project))] if is_last else []
+
+
+def last_word(project: Project) -> e.Event:
+    """How a stopping project ends."""
+    match project.outcome:
+        case Phase.COMPLETED:
+            return e.ProjectCompleted(
+                best_accuracy=project.best_accuracy,
+                best_round=project.best_round,
+                model_uri=project.model_uri,
+                inference_url=project.inference_url,
+            )
+        case Phase.CANCELLED:
+            return e.ProjectCancelled(by=project.cancelled_by)
+        case _:
+            return e.ProjectFailed(
+                stage=project.failed_stage, reason=project.reason, remedy=project.remedy, details=project.details
+            )
+
+
+def end(project: Project, phase: Phase) -> Step:
+    """Only a project that serves its model keeps its app."""
+    project = replace(project, phase=phase)
+    return project, [] if project.inference_url and phase is Phase.COMPLETED else [DeleteApp(project.app)]
+
+
+def enter(project: Project, phase: Phase) -> Step:
+    """Go on to a phase, with its deadline if it has one."""
+    limits = project.deadlines
+    seconds = {
+        Phase.CHECKING: limits.checking_s,
+        Phase.BUILDING: limits.building_s,
+        Phase.PACKAGING: limits.building_s,
+        Phase.DEPLOYING: limits.deploying_s,
+        Phase.SERVING: limits.serving_s,
+    }.get(phase)
+    return replace(project, phase=phase), [SetDeadline(phase, seconds)] if seconds else []
+
+
+def enter_with(project: Project, phase: Phase, *services: ServiceSpec) -> Step:
+    """Go on to a phase that begins with deploying services."""
+    project, commands = enter(project, phase)
+    names = tuple(spec.name for spec in services)
+    project = replace(project, deployed=(*project.deployed, *(name for name in names if name not in project.deployed)))
+    return project, [*commands, *(Deploy(spec) for spec in services)]
