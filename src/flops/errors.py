@@ -7,6 +7,7 @@ command ends with.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 EXIT_FAILED = 1
@@ -44,6 +45,35 @@ class InvalidSettingError(FlopsError):
     def __init__(self, name: str, value: str, expected: str) -> None:
         self.name, self.value, self.expected = name, value, expected
         super().__init__(f"The setting {name} has the value {value!r}, but {expected} is expected.")
+
+
+@dataclass(frozen=True, slots=True)
+class SlaFault:
+    """One thing that is wrong in an SLA; ``path`` says where, ``line`` and ``column`` count from 1 (0: unknown)."""
+
+    path: str
+    message: str
+    hint: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        place = f"line {self.line}, column {self.column}" if self.line else ""
+        where = ", ".join(filter(None, (self.path, place)))
+        return " ".join(filter(None, (f"{where}: {self.message}." if where else f"{self.message}.", self.hint)))
+
+
+class InvalidSlaError(FlopsError):
+    """An SLA cannot be used. ``errors`` lists every fault in it, in the order of the document."""
+
+    code = "sla.invalid"
+    exit_code = EXIT_INVALID
+
+    def __init__(self, errors: list[SlaFault]) -> None:
+        self.errors = errors
+        listed = "".join(f"\n  - {fault}" for fault in errors)
+        super().__init__(f"The SLA has {len(errors)} fault{'s' if len(errors) != 1 else ''}:{listed}")
 
 
 class UndecodableMessageError(FlopsError):
