@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel
 
 from flops.errors import SlaFault
+from flops.suggestions import did_you_mean
 from flops.wire.sla_text import Place, item_path
 
 if TYPE_CHECKING:
@@ -49,16 +49,6 @@ def excerpt(value: object) -> str:
     """A value as JSON, cut to what fits into a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _MAX_EXCERPT else f"{text[:_MAX_EXCERPT]}…"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint with the known name that is closest, or with all of them when none is."""
-    names = list(known)
-    by_lower = {item.lower(): item for item in names}
-    close = difflib.get_close_matches(name[:_MAX_EXCERPT].lower(), by_lower, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {by_lower[close[0]]!r}?"
-    return f"Known are {', '.join(names)}."
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:

@@ -1,0 +1,38 @@
+"""The SLA files that FLOps ships, found by name, beside those that a user wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from flops.errors import NotFoundError
+from flops.suggestions import did_you_mean
+
+SlaKind = Literal["projects", "mocks"]
+
+
+def list_slas(kind: SlaKind) -> list[Path]:
+    """The shipped SLA files of one kind, sorted by name."""
+    return sorted((_directory() / kind).glob("*.json"))
+
+
+def find_sla(name_or_path: str, kind: SlaKind = "projects") -> Path:
+    """The SLA file at a path or, if there is none, the shipped one of that name (with or without ``.json``).
+
+    Raises:
+        NotFoundError: there is neither; the remedy names what is close.
+    """
+    path = Path(name_or_path).expanduser()
+    shipped = {file.stem: file for file in list_slas(kind)}
+    if path.is_file():
+        return path.absolute()
+    name = name_or_path.removesuffix(".json")
+    if name in shipped:
+        return shipped[name]
+    raise NotFoundError("SLA file", name_or_path, remedy=did_you_mean(path.stem, shipped))
+
+
+def _directory() -> Path:
+    """Inside an installed package, or beside ``src`` in a checkout."""
+    packaged = Path(__file__).parent / "slas"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "slas"
