@@ -210,6 +210,18 @@ class RepositoryUnavailableError(FlopsError):
         super().__init__(f"The ML repository {url} cannot be used: {reason}.", remedy=remedy)
 
 
+class StoppedError(FlopsError):
+    """The process was asked to stop in the middle of something."""
+
+    code = "stopped"
+    retryable = True
+    exit_code = EXIT_CANCELLED
+
+    def __init__(self, work: str) -> None:
+        self.work = work
+        super().__init__(f"{work} was stopped before its end.")
+
+
 class BuildFailedError(FlopsError):
     """An image could not be built. ``step`` says in which step, ``where`` at which line or package."""
 
