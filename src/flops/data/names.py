@@ -1,0 +1,43 @@
+"""Which names tags and partitions may have: they become parts of paths, so the pattern leaves nothing to interpret."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from flops.errors import InvalidDataError
+
+MAX_LENGTH: Final = 64
+_ALLOWED: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{MAX_LENGTH - 1}}}", re.ASCII)
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself if it may be used.
+
+    Raises:
+        InvalidDataError: says what is allowed.
+    """
+    return _check("data tag", tag)
+
+
+def check_partition_name(name: str) -> str:
+    """The partition name itself if it may be used.
+
+    Raises:
+        InvalidDataError: says what is allowed.
+    """
+    return _check("partition name", name)
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a tag or partition may have this name."""
+    return _ALLOWED.fullmatch(name) is not None
+
+
+def _check(kind: str, name: str) -> str:
+    if is_allowed(name):
+        return name
+    shown = name if len(name) <= MAX_LENGTH else f"{name[:MAX_LENGTH]}…"
+    message = f"The {kind} {shown!r} cannot be used."
+    allowed = f"Use 1 to {MAX_LENGTH} ASCII letters, digits, '-' and '_', beginning with a letter or digit."
+    raise InvalidDataError(message, remedy=allowed)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from flops.data.names import MAX_LENGTH, check_partition_name, check_tag, is_allowed
+from flops.errors import InvalidDataError
+
+
+@pytest.mark.parametrize("name", ["digits", "MNIST-train_0", "0", "a" * MAX_LENGTH])
+def test_plain_names_are_allowed(name: str) -> None:
+    assert check_tag(name) == name
+    assert check_partition_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/etc",
+        "a\\b",
+        "a.b",
+        ".hidden",
+        "-x",
+        "_x",
+        "a b",
+        "a\n",
+        "a\0",
+        "é",
+        "٣",
+        "a" * 65,
+    ],
+)
+def test_everything_else_is_refused_and_the_error_says_what_is_allowed(name: str) -> None:
+    assert not is_allowed(name)
+    with pytest.raises(InvalidDataError, match="letters, digits"):
+        check_tag(name)
+    with pytest.raises(InvalidDataError, match="partition name"):
+        check_partition_name(name)
+
+
+def test_a_very_long_name_is_shortened_in_the_message() -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        check_tag("a" * 100_000)
+
+    assert len(str(caught.value)) < 400
