@@ -243,6 +243,17 @@ class ModelCodeError(FlopsError):
         super().__init__(f"{call} of the ML repository raised {reason}.")
 
 
+class ModelProcessEndedError(ModelCodeError):
+    """The process that runs the ML repository's code is gone; ``traceback`` is the end of what it printed."""
+
+    code = "model.ended"
+
+    def __init__(self, call: str, reason: str, output: str) -> None:
+        super().__init__(call, reason, output)
+        self.message = f"The process of the ML repository's code {reason}, in {call}."
+        self.args = (self.message,)
+
+
 class DataUnavailableError(FlopsError):
     """The data that was asked for is not on this node, or its data server does not answer."""
 
@@ -262,3 +273,34 @@ class TrackingUnavailableError(FlopsError):
     code = "tracking.unavailable"
     retryable = True
     exit_code = EXIT_UNREACHABLE
+
+
+class StoppingError(FlopsError):
+    """The service was asked to stop while it waited for something."""
+
+    code = "service.stopping"
+    exit_code = EXIT_CANCELLED
+
+    def __init__(self) -> None:
+        super().__init__("The service is stopping.")
+
+
+class UnknownStrategyError(FlopsError):
+    """The SLA names an aggregation strategy that there is not, or an option that it does not take."""
+
+    code = "strategy.unknown"
+    exit_code = EXIT_INVALID
+
+    def __init__(self, name: str, reason: str, *, remedy: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"The strategy {name!r} cannot be used: {reason}.", remedy=remedy)
+
+
+class TrainingImpossibleError(FlopsError):
+    """The training cannot go on; ``round`` says where it ended, ``details`` holds a learner's traceback if any."""
+
+    code = "training.impossible"
+
+    def __init__(self, reason: str, *, round_number: int = 0, remedy: str = "", details: str = "") -> None:
+        self.reason, self.round_number, self.details = reason, round_number, details
+        super().__init__(reason, remedy=remedy)

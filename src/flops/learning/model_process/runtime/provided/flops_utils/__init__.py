@@ -1,0 +1,1 @@
+"""The interface between FLOps and the code of ML repositories."""
