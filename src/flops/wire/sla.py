@@ -40,8 +40,7 @@ def _whole(value: object) -> object:
 def _usable_url(url: str) -> str:
     fault = url_fault(url)
     if fault:
-        kind, message = "url", "{what}"
-        raise PydanticCustomError(kind, message, {"what": fault[0], "hint": fault[1]})
+        raise PydanticCustomError("url", "{what}", {"what": fault[0], "hint": fault[1]})
     return url
 
 
