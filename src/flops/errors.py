@@ -304,3 +304,13 @@ class TrainingImpossibleError(FlopsError):
     def __init__(self, reason: str, *, round_number: int = 0, remedy: str = "", details: str = "") -> None:
         self.reason, self.round_number, self.details = reason, round_number, details
         super().__init__(reason, remedy=remedy)
+
+
+class ServerNotReadyError(FlopsError):
+    """A server that a service runs as its child does not come up; ``output`` is the end of what it printed."""
+
+    code = "server.not-ready"
+
+    def __init__(self, reason: str, output: str) -> None:
+        self.reason, self.output = reason, output
+        super().__init__(f"The server does not come up: {reason}.")
