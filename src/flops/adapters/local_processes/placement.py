@@ -1,0 +1,43 @@
+"""Which local node an instance runs on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from flops.errors import DeploymentRefusedError
+from flops.project.deployment import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flops.project.deployment import ServiceSpec
+    from flops.settings import LocalNode
+
+_NEEDED: Final = {Role.LEARNER: "learner", Role.BUILDER: "image-builder"}
+
+
+def choose_nodes(spec: ServiceSpec, nodes: Sequence[LocalNode], load: Mapping[str, int]) -> tuple[str, ...]:
+    """A node per placement: the one it names, else the one with the fewest instances that can do what the role needs.
+
+    Raises:
+        DeploymentRefusedError: a named node does not exist, or none can do it.
+    """
+    known = {node.name for node in nodes}
+    needed = _NEEDED.get(spec.role)
+    able = [node.name for node in nodes if needed is None or needed in node.capabilities]
+    instances = Counter(dict(load))
+    chosen = []
+    for placement in spec.placements:
+        if placement.node and placement.node not in known:
+            raise DeploymentRefusedError(
+                spec.name, f"there is no node {placement.node!r}", remedy=f"The nodes are {', '.join(sorted(known))}."
+            )
+        if not placement.node and not able:
+            raise DeploymentRefusedError(
+                spec.name, f"no node has the capability {needed!r}", remedy="Give it to one in FLOPS_LOCAL_NODES."
+            )
+        node = placement.node or min(able, key=lambda name: instances[name])
+        instances[node] += 1
+        chosen.append(node)
+    return tuple(chosen)

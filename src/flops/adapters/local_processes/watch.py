@@ -1,0 +1,91 @@
+"""What is looked at now and then: limits, strays, the size of logs, and state that could not be saved."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from flops.adapters.local_processes import log_file, members
+
+if TYPE_CHECKING:
+    from flops.adapters.local_processes.state import StateFile
+    from flops.adapters.local_processes.supervisor import Supervisor
+
+_log = logging.getLogger(__name__)
+
+MIB: Final = 1024 * 1024
+_BLOCK_BYTES: Final = 512  # the unit of st_blocks
+
+
+async def watch(
+    supervisor: Supervisor, state: StateFile, home: Path, *, memory_every_s: float = 0.5, rest_every_s: float = 5.0
+) -> None:
+    """Look after the running processes for ever."""
+    per_round = max(1, round(rest_every_s / memory_every_s))
+    turn = 0
+    while True:
+        check_memory(supervisor, home)
+        if turn % per_round == 0:
+            check_storage(supervisor)
+            kill_strays(supervisor, home)
+            bound_logs(supervisor)
+            state.save_again()
+        turn += 1
+        await asyncio.sleep(memory_every_s)
+
+
+def check_memory(supervisor: Supervisor, home: Path) -> None:
+    """Break off what uses more memory than it may, its offspring counted."""
+    for process in supervisor.running:
+        limit_mb = process.spec.limits.memory_mb
+        if not limit_mb:
+            continue
+        found = members.find_members(home, instance=process.spec.id, session=process.status.pid)
+        if members.memory_bytes(found, limit_mb * MIB) > limit_mb * MIB:
+            supervisor.break_off(process, f"used more than {limit_mb:,} MB of memory")
+
+
+def check_storage(supervisor: Supervisor) -> None:
+    """Break off what has written more into its directory than it may."""
+    for process in supervisor.running:
+        limit_mb = process.spec.limits.storage_mb
+        if limit_mb and directory_bytes(Path(process.spec.directory)) > limit_mb * MIB:
+            supervisor.break_off(process, f"used more than {limit_mb:,} MB of storage")
+
+
+def kill_strays(supervisor: Supervisor, home: Path) -> None:
+    """Kill adopted orphans that belong to nothing that runs."""
+    mains = {process.status.pid: process.spec.id for process in supervisor.running}
+    for child in psutil.Process().children():
+        if child.pid in mains or not members.is_alive(child):
+            continue
+        if members.session_of(child) in mains or members.marker_of(child, home) in mains.values():
+            continue
+        _log.warning("killing a stray process: pid=%d", child.pid)
+        members.kill([child])
+
+
+def bound_logs(supervisor: Supervisor) -> None:
+    """Rotate the logs that have grown too long."""
+    for process in supervisor.running:
+        try:
+            log_file.rotate(Path(process.spec.log_file))
+        except OSError as error:
+            _log.warning("log not rotated: %s: %s", process.spec.log_file, error)
+
+
+def directory_bytes(directory: Path) -> int:
+    """The space that a directory takes on disk."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK_BYTES  # noqa: PTH118  a hot loop
+            except OSError:
+                continue
+    return total
