@@ -25,11 +25,18 @@ _FORMS: Final = "Take https://host/owner/repository, git@host:owner/repository, 
 def split_reference(url: str) -> tuple[str, str]:
     """Split ``url@ref`` into URL and branch, tag or commit; the latter is empty if none is given."""
     place, at, reference = url.rpartition("@")
-    begin = _SCHEME.match(url)
-    authority_end = url.find("/", begin.end()) if begin else url.find(":") if not url.startswith("/") else 0
+    authority_end = _authority_end(url)
     if not at or authority_end < 0 or len(place) <= authority_end:
         return url, ""
     return (place, reference) if _is_reference(reference) else (url, "")
+
+
+def _authority_end(url: str) -> int:
+    """Where user and host end and the path begins; -1 if there is no path."""
+    begin = _SCHEME.match(url)
+    if begin:
+        return url.find("/", begin.end())
+    return 0 if url.startswith("/") else url.find(":")
 
 
 def url_fault(url: str) -> tuple[str, str] | None:
@@ -41,7 +48,7 @@ def url_fault(url: str) -> tuple[str, str] | None:
     if _TRANSPORT.match(url):
         return "names a git transport helper, which could run any command", _FORMS
     place, reference = split_reference(url)
-    if not reference and "@-" in place:
+    if not reference and "@-" in place[max(0, _authority_end(place)) :]:
         return "has a reference that begins with a dash: git would take it for an option", ""
     begin = _SCHEME.match(place)
     if begin:

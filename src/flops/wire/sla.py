@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from flops.errors import InvalidSlaError, SlaFault
 from flops.wire.repository_url import MAX_URL, url_fault
-from flops.wire.sla_faults import excerpt, placed, structure_faults
+from flops.wire.sla_faults import MAX_TOLD, excerpt, placed, structure_faults
 from flops.wire.sla_text import item_path, read_sla
 
 TAG_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -195,7 +195,10 @@ def _parse(
     try:
         sla = model.model_validate(read.value)
     except ValidationError as error:
-        faults = structure_faults(error.errors(include_url=False), model, _MEANINGS) + faults
+        told = error.errors(include_url=False)[:MAX_TOLD]
+        faults += structure_faults(told, model, _MEANINGS)
+        untold = error.error_count() - len(told)
+        raise InvalidSlaError(placed(faults, read.places, untold=untold)) from None
     if faults:
         raise InvalidSlaError(placed(faults, read.places))
     return sla

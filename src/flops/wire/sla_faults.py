@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_FAULTS: Final = 50
+MAX_TOLD: Final = 4 * MAX_FAULTS
 _MAX_EXCERPT: Final = 60
 _WANTED: Final = {
     "int_type": "a whole number",
@@ -36,12 +37,15 @@ def structure_faults(
     return [_fault(error, model, meanings) for error in errors]
 
 
-def placed(faults: list[SlaFault], places: Mapping[str, Place]) -> list[SlaFault]:
-    """The faults with line and column, in the order of the document, and no more than a person reads."""
+def placed(faults: list[SlaFault], places: Mapping[str, Place], *, untold: int = 0) -> list[SlaFault]:
+    """The faults with line and column, in the order of the document, and no more than a person reads.
+
+    ``untold`` faults more are known only by their number.
+    """
     located = sorted((_locate(fault, places) for fault in faults), key=lambda fault: (fault.line, fault.column))
-    if len(located) > MAX_FAULTS:
-        del located[MAX_FAULTS:]
-        located.append(SlaFault("", f"{len(faults) - MAX_FAULTS:,} more faults are not shown"))
+    hidden = len(located) - MAX_FAULTS + untold
+    if hidden > 0:
+        located[MAX_FAULTS:] = [SlaFault("", f"{hidden:,} more faults are not shown")]
     return located
 
 
