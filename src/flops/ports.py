@@ -56,13 +56,35 @@ class Bus(Protocol):
         """Whether the broker can be heard right now."""
 
     def subscribe(self, *filters: str) -> Subscription:
-        """Subscribe at QoS 1; returns when the broker has granted it (or, while disconnected, at once)."""
+        """Subscribe at QoS 1; returns when the broker has granted it (or, while disconnected, at once).
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Send at QoS 1, in order, without waiting; kept in memory while disconnected.
+        Raises:
+            AccessDeniedError: the broker refuses one of the filters.
+            BrokerUnreachableError: the bus is closed, or the broker does not answer.
+        """
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest payload that may be published."""
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        response_topic: str = "",
+        correlation_data: bytes = b"",
+    ) -> None:
+        """Send at QoS 1, in order, without waiting for the broker; kept in memory while disconnected.
+
+        What waits for the broker's acknowledgement is bounded. At the bound a publisher waits while connected.
+        A retained message on the topic of the last will is published again after every reconnect, since the will
+        has overwritten it. ``response_topic`` and ``correlation_data`` travel only where MQTT 5 is spoken.
 
         Raises:
             PayloadTooLargeError: nothing was sent.
+            BrokerUnreachableError: closed, or the bound is reached while disconnected; nothing was sent.
         """
 
     def flush(self, timeout_s: float) -> bool:
@@ -142,9 +164,8 @@ class Store(Protocol):
         events: Sequence[Envelope] = (),
         entries: Sequence[Envelope] = (),
         pending: Sequence[PendingItem] = (),
-        done: str = "",
     ) -> ProjectRecord:
-        """Write everything or nothing: the project, its new events and inbox entries, what is to be done, what is done.
+        """Write everything or nothing: the project, its new events and inbox entries, and what is to be done.
 
         Returns the record with its new revision.
 

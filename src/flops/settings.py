@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CAPABILITIES: Final = ("learner", "image-builder")
+EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
 MIB: Final = 1024 * 1024
 
 
@@ -24,6 +25,17 @@ class LocalNode:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerAccess:
+    """How a broker is reached. ``protocol`` is ``5``, ``3.1.1``, or empty where it has to be found out."""
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How this installation of FLOps runs. An empty string means: use the embedded default."""
 
@@ -32,6 +44,7 @@ class Settings:
     broker_username: str = ""
     broker_password_file: str = ""
     broker_ca_file: str = ""
+    embedded_broker: str = ""
     topic_prefix: str = ""
     store_url: str = ""
     orchestrator: str = "local"
@@ -60,6 +73,7 @@ class Settings:
             broker_username=environment.get("FLOPS_BROKER_USERNAME", ""),
             broker_password_file=environment.get("FLOPS_BROKER_PASSWORD_FILE", ""),
             broker_ca_file=environment.get("FLOPS_BROKER_CA_FILE", ""),
+            embedded_broker=_one_of(environment, "FLOPS_EMBEDDED_BROKER", EMBEDDED_BROKERS),
             topic_prefix=environment.get("FLOPS_TOPIC_PREFIX", ""),
             store_url=environment.get("FLOPS_STORE_URL", ""),
             orchestrator=environment.get("FLOPS_ORCHESTRATOR", defaults.orchestrator),
@@ -90,6 +104,13 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
     if not 0 < number < float("inf"):
         raise InvalidSettingError(name, text, "a number above zero")
     return number
+
+
+def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    text = environment.get(name, "")
+    if text and text not in choices:
+        raise InvalidSettingError(name, text, " or ".join(choices))
+    return text
 
 
 def _local_nodes(text: str) -> tuple[LocalNode, ...]:

@@ -1,0 +1,242 @@
+"""The broker that ``flops up`` starts when none is configured: private, on loopback, with generated credentials."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from flops.errors import BrokerUnreachableError, InvalidSettingError
+from flops.settings import BrokerAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flops.settings import Settings
+
+LOOPBACK: Final = "127.0.0.1"
+USERNAME: Final = "flops"
+PROBE_S: Final = 1.0
+PROBE_PAUSE_S: Final = 0.02
+PACKET_OVERHEAD_BYTES: Final = 64 * 1024
+_HASH_ITERATIONS: Final = 101
+_REPLACED: Final = frozenset({"listener", "password_file", "persistence_location", "max_packet_size", "user"})
+_PROTOCOL: Final = {"mosquitto": "5", "amqtt": "3.1.1"}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedBroker:
+    """A broker that is ready to be started. ``kind`` is ``mosquitto`` or ``amqtt``."""
+
+    kind: str
+    command: list[str]
+    access: BrokerAccess
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def prepare(settings: Settings) -> EmbeddedBroker:
+    """Write configuration, credentials and the access record; idempotent, also while the broker runs.
+
+    Port and password are chosen once and kept, so that clients find the broker again after its restart. The port is
+    chosen anew only if something else listens there. It is a real Mosquitto where one is installed, else amqtt;
+    ``FLOPS_EMBEDDED_BROKER`` forces one of them.
+
+    Raises:
+        InvalidSettingError: ``FLOPS_EMBEDDED_BROKER`` asks for a Mosquitto that is not installed.
+    """
+    mosquitto = find_mosquitto()
+    kind = settings.embedded_broker or ("mosquitto" if mosquitto else "amqtt")
+    if kind == "mosquitto" and not mosquitto:
+        raise InvalidSettingError("FLOPS_EMBEDDED_BROKER", kind, "an installed Mosquitto")
+    directory = settings.home / "broker"
+    for folder in (settings.home, directory, _record(settings).parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    access = _access(settings, kind)
+    write = _write_mosquitto if kind == "mosquitto" else _write_amqtt
+    configuration = write(directory, access, settings.max_payload_bytes)
+    _write_private(_record(settings), json.dumps(asdict(access)))
+    if kind == "mosquitto":
+        return EmbeddedBroker(kind, [mosquitto, "-c", str(configuration)], access)
+    module = [sys.executable, "-m", "flops.adapters.amqtt_broker", str(configuration)]
+    return EmbeddedBroker(kind, module, access)
+
+
+def find_mosquitto() -> str:
+    """The path of an installed Mosquitto, or an empty string."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    return shutil.which("mosquitto", path=path) or ""
+
+
+def read_access(settings: Settings) -> BrokerAccess:
+    """How to reach the configured broker, or else the embedded one.
+
+    Raises:
+        BrokerUnreachableError: no broker is configured and 'flops up' has prepared none.
+        InvalidSettingError: the password file cannot be read.
+    """
+    if settings.broker_url:
+        return BrokerAccess(settings.broker_url, settings.broker_username, _password(settings), settings.broker_ca_file)
+    access = _recorded(settings)
+    if access is None:
+        raise BrokerUnreachableError(f"{settings.home}", "no broker is configured and none was started")
+    return access
+
+
+def wait_until_ready(access: BrokerAccess, timeout_s: float) -> None:
+    """Return once the broker accepts a connection with these credentials.
+
+    Raises:
+        BrokerUnreachableError: it does not in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not accepts(access, PROBE_S):
+        if time.monotonic() >= deadline:
+            raise BrokerUnreachableError(access.url, f"it accepts no connection within {timeout_s:g} s")
+        time.sleep(PROBE_PAUSE_S)
+
+
+def accepts(access: BrokerAccess, timeout_s: float) -> bool:
+    """Whether the embedded broker behind ``access`` answers and knows these credentials."""
+    answered, is_accepted = threading.Event(), threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.username_pw_set(access.username, access.password)
+    client.connect_timeout = timeout_s
+
+    def note(*arguments: object) -> None:
+        if not getattr(arguments[3], "is_failure", True):
+            is_accepted.set()
+        answered.set()
+
+    client.on_connect = note
+    client.on_disconnect = lambda *_: answered.set()
+    try:
+        client.connect(LOOPBACK, _port(access))
+    except OSError:
+        return False
+    client.loop_start()
+    answered.wait(timeout_s)
+    client.disconnect()
+    client.loop_stop()
+    return is_accepted.is_set()
+
+
+def _access(settings: Settings, kind: str) -> BrokerAccess:
+    known = _recorded(settings)
+    password = known.password if known else secrets.token_urlsafe(32)
+    if known and (_is_free(_port(known)) or accepts(known, PROBE_S)):
+        return BrokerAccess(known.url, USERNAME, password, protocol=_PROTOCOL[kind])
+    return BrokerAccess(f"mqtt://{LOOPBACK}:{_free_port()}", USERNAME, password, protocol=_PROTOCOL[kind])
+
+
+def _record(settings: Settings) -> Path:
+    return settings.home / "run" / "broker.json"
+
+
+def _recorded(settings: Settings) -> BrokerAccess | None:
+    try:
+        return BrokerAccess(**json.loads(_record(settings).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _password(settings: Settings) -> str:
+    if not settings.broker_password_file:
+        return ""
+    try:
+        return Path(settings.broker_password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingError(
+            "FLOPS_BROKER_PASSWORD_FILE", settings.broker_password_file, "a readable file"
+        ) from error
+
+
+def _port(access: BrokerAccess) -> int:
+    return int(access.url.rpartition(":")[2])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:
+    passwords, configuration = directory / "passwords", directory / "mosquitto.conf"
+    _write_private(passwords, f"{access.username}:{_mosquitto_hash(access.password)}\n")
+    own = [
+        f"listener {_port(access)} {LOOPBACK}",
+        f"user {pwd.getpwuid(os.getuid()).pw_name}",
+        f"password_file {passwords}",
+        f"persistence_location {directory}/",
+        f"max_packet_size {max_payload_bytes + PACKET_OVERHEAD_BYTES}",
+    ]
+    _write_private(configuration, "\n".join([*_shared_settings(), *own]) + "\n")
+    return configuration
+
+
+def _write_amqtt(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:
+    configuration = directory / "amqtt.json"
+    fields = {
+        "bind": f"{LOOPBACK}:{_port(access)}",
+        "username": access.username,
+        "password_digest": hashlib.sha256(access.password.encode()).hexdigest(),
+        "max_payload_bytes": max_payload_bytes,
+    }
+    _write_private(configuration, json.dumps(fields))
+    return configuration
+
+
+def _shared_settings() -> Iterable[str]:
+    lines = (line.strip() for line in _project_configuration().read_text(encoding="utf-8").splitlines())
+    return (line for line in lines if line and line[0] != "#" and line.split()[0] not in _REPLACED)
+
+
+def _project_configuration() -> Path:
+    """``broker/mosquitto.conf``: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "broker" / "mosquitto.conf"
+    return installed if installed.exists() else package.parents[1] / "broker" / "mosquitto.conf"
+
+
+def _mosquitto_hash(password: str) -> str:
+    """PBKDF2 with SHA-512 as Mosquitto's password files have it (``$7$iterations$salt$hash``)."""
+    salt = secrets.token_bytes(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ITERATIONS)
+    parts = ["", "7", str(_HASH_ITERATIONS), base64.b64encode(salt).decode(), base64.b64encode(digest).decode()]
+    return "$".join(parts)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file atomically; only its owner may read it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

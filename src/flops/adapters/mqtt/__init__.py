@@ -1,0 +1,6 @@
+"""The Bus over MQTT, with paho-mqtt."""
+
+from flops.adapters.mqtt.bus import MqttBus
+from flops.adapters.mqtt.connection import connect
+
+__all__ = ["MqttBus", "connect"]

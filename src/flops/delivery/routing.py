@@ -1,0 +1,229 @@
+"""How the messages of one connection reach its subscriptions, and when the broker hears that they are done with."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+UNCLAIMED_S: Final = 30.0
+REMEMBERED_FILTERS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What arrived from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    response_topic: str = ""
+    correlation_data: bytes = b""
+
+
+class TopicFilter:
+    """An MQTT topic filter with the wildcards ``+`` and ``#``."""
+
+    __slots__ = ("_levels", "_subtree", "text")
+
+    def __init__(self, text: str) -> None:
+        levels = text.split("/")
+        self.text = text
+        self._subtree = levels[-1] == "#"
+        self._levels = levels[:-1] if self._subtree else levels
+
+    def matches(self, topic: str) -> bool:
+        """Whether a message on ``topic`` is asked for; wildcards do not reach the broker's own ``$`` topics."""
+        levels = topic.split("/")
+        if topic.startswith("$") and self.text[:1] in {"+", "#"}:
+            return False
+        if len(levels) < len(self._levels) or (len(levels) > len(self._levels) and not self._subtree):
+            return False
+        return all(wanted in {"+", level} for wanted, level in zip(self._levels, levels, strict=False))
+
+
+class _Claim:
+    """Counts the subscriptions that still have to acknowledge one message."""
+
+    __slots__ = ("_acknowledge", "_lock", "_open")
+
+    def __init__(self, subscriptions: int, acknowledge: Callable[[], None]) -> None:
+        self._open, self._acknowledge, self._lock = subscriptions, acknowledge, threading.Lock()
+
+    def release(self) -> None:
+        with self._lock:
+            self._open -= 1
+            settled = self._open == 0
+        if settled:
+            self._acknowledge()
+
+
+class RoutedDelivery:
+    """A message in the hands of one subscription; the broker hears once all of them have acknowledged."""
+
+    __slots__ = ("_claim", "correlation_data", "payload", "response_topic", "retained", "topic")
+
+    def __init__(self, message: Message, claim: _Claim) -> None:
+        self.topic = message.topic
+        self.payload = message.payload
+        self.retained = message.retained
+        self.response_topic = message.response_topic
+        self.correlation_data = message.correlation_data
+        self._claim = [claim]
+
+    def acknowledge(self) -> None:
+        """Give this subscription's consent. Idempotent, any thread."""
+        try:
+            claim = self._claim.pop()
+        except IndexError:
+            return
+        claim.release()
+
+
+class RoutedSubscription:
+    """The queue of the messages that match its filters."""
+
+    def __init__(self, filters: Sequence[str], on_close: Callable[[RoutedSubscription], None]) -> None:
+        self.filters = tuple(TopicFilter(text) for text in filters)
+        self._on_close = on_close
+        self._waiting: queue.SimpleQueue[RoutedDelivery | None] = queue.SimpleQueue()
+        self._ended = threading.Event()
+
+    def receive(self, timeout_s: float | None = None) -> RoutedDelivery | None:
+        """The next message, or None when none came in time or the subscription has ended."""
+        if self._ended.is_set():
+            return None
+        try:
+            delivery = self._waiting.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if delivery is None:
+            self._waiting.put(None)  # wakes the next waiting receiver
+        return delivery
+
+    def close(self) -> None:
+        """Unsubscribe. What was not received yet counts as acknowledged, since nobody will handle it any more."""
+        if self._ended.is_set():
+            return
+        self._on_close(self)
+
+    def matches(self, topic: str) -> bool:
+        """Whether one of the filters asks for ``topic``."""
+        return any(topic_filter.matches(topic) for topic_filter in self.filters)
+
+    def put(self, delivery: RoutedDelivery) -> None:
+        """Queue a message."""
+        self._waiting.put(delivery)
+
+    def end(self) -> list[RoutedDelivery]:
+        """Wake all receivers with None; returns what nobody has received."""
+        self._ended.set()
+        left = []
+        while True:
+            try:
+                delivery = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if delivery is not None:
+                left.append(delivery)
+        self._waiting.put(None)
+        return left
+
+
+class Router:
+    """Hands each message to every subscription that asks for it.
+
+    A persistent session may deliver before anybody has subscribed. Such messages wait, unacknowledged, for
+    ``UNCLAIMED_S``; after that they are left over from an older program and are dropped with a warning.
+    Acknowledgements are passed on without holding the router's lock.
+    """
+
+    def __init__(self, unsubscribe: Callable[[list[str]], None]) -> None:
+        self._unsubscribe = unsubscribe
+        self._lock = threading.Lock()
+        self._subscriptions: list[RoutedSubscription] = []
+        self._unclaimed: list[tuple[Message, Callable[[], None]]] = []
+        self._timer: threading.Timer | None = None
+        self._forgotten: deque[TopicFilter] = deque(maxlen=REMEMBERED_FILTERS)
+
+    def add(self, filters: Sequence[str]) -> RoutedSubscription:
+        """A new subscription; it gets first whatever is waiting unclaimed for it."""
+        subscription = RoutedSubscription(filters, self._remove)
+        with self._lock:
+            self._subscriptions.append(subscription)
+            waiting, self._unclaimed = self._unclaimed, []
+            for message, acknowledge in waiting:
+                if not self._hand_over(message, acknowledge):
+                    self._unclaimed.append((message, acknowledge))
+        return subscription
+
+    def route(self, message: Message, acknowledge: Callable[[], None]) -> None:
+        """Queue a message for everybody who asks for it; ``acknowledge`` is called once all of them have."""
+        with self._lock:
+            if self._hand_over(message, acknowledge):
+                return
+            is_unwanted = any(topic_filter.matches(message.topic) for topic_filter in self._forgotten)
+            if not is_unwanted:
+                self._unclaimed.append((message, acknowledge))
+                self._start_timer()
+        if is_unwanted:
+            acknowledge()
+
+    def filters(self) -> list[str]:
+        """Every filter that is subscribed to, each once."""
+        with self._lock:
+            return self._filters()
+
+    def close(self) -> None:
+        """End every subscription. Nothing is acknowledged: a persistent session delivers it again."""
+        with self._lock:
+            subscriptions, self._subscriptions, self._unclaimed = self._subscriptions, [], []
+            if self._timer is not None:
+                self._timer.cancel()
+        for subscription in subscriptions:
+            subscription.end()
+
+    def _filters(self) -> list[str]:
+        return list(dict.fromkeys(wanted.text for taker in self._subscriptions for wanted in taker.filters))
+
+    def _hand_over(self, message: Message, acknowledge: Callable[[], None]) -> bool:
+        takers = [taker for taker in self._subscriptions if taker.matches(message.topic)]
+        claim = _Claim(len(takers), acknowledge)
+        for taker in takers:
+            taker.put(RoutedDelivery(message, claim))
+        return bool(takers)
+
+    def _remove(self, subscription: RoutedSubscription) -> None:
+        with self._lock:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+            left = subscription.end()
+            still_used = set(self._filters())
+            unused = [wanted for wanted in subscription.filters if wanted.text not in still_used]
+            self._forgotten.extend(unused)
+        if unused:
+            self._unsubscribe([wanted.text for wanted in unused])
+        for delivery in left:
+            delivery.acknowledge()
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(UNCLAIMED_S, self._give_up)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _give_up(self) -> None:
+        with self._lock:
+            unclaimed, self._unclaimed, self._timer = self._unclaimed, [], None
+        for topic in {message.topic for message, _ in unclaimed}:
+            log.warning("messages that nobody subscribes to were dropped", extra={"topic": topic})
+        for _, acknowledge in unclaimed:
+            acknowledge()
