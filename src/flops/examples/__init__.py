@@ -1,0 +1,1 @@
+"""Example ML repositories that are shipped with FLOps."""
