@@ -136,12 +136,14 @@ class NoAnswerError(FlopsError):
 
 
 class RequestRefusedError(FlopsError):
-    """A request was answered with an error; the answer's own code is kept in ``refusal_code``."""
+    """A request was answered with an error; the answer's own code and faults are kept."""
 
     code = "request.refused"
 
-    def __init__(self, message: str, *, refusal_code: str, remedy: str = "") -> None:
-        self.refusal_code = refusal_code
+    def __init__(
+        self, message: str, *, refusal_code: str, remedy: str = "", errors: list[dict[str, object]] | None = None
+    ) -> None:
+        self.refusal_code, self.errors = refusal_code, errors or []
         super().__init__(message, remedy=remedy)
 
 

@@ -1,0 +1,175 @@
+"""What reaches the manager over the broker, each kind of message to its handler."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from flops.delivery.requests import answer, refuse
+from flops.errors import InvalidSlaError, UndecodableMessageError
+from flops.wire.confirmation import encode_watermarks
+from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
+from flops.wire.events import CancellationRequested, Event, ProjectAccepted, ProjectRejected
+from flops.wire.requests import Presence, ProjectAnswer
+from flops.wire.sla import parse_project_sla, unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flops.manager.placement import Placements
+    from flops.manager.projects import Projects
+    from flops.manager.requests import Requests
+    from flops.ports import Bus, Delivery, Store
+    from flops.wire.sla import ProjectSla
+    from flops.wire.topics import Topics
+
+log = logging.getLogger(__name__)
+
+_ID_LENGTH: Final = 24
+
+
+class Intake:
+    """Handles one message after the other and acknowledges it when what follows from it is durable."""
+
+    def __init__(  # noqa: PLR0913  the manager's parts
+        self,
+        *,
+        bus: Bus,
+        topics: Topics,
+        store: Store,
+        projects: Projects,
+        placements: Placements,
+        requests: Requests,
+        platform: str,
+    ) -> None:
+        self._bus, self._topics, self._store = bus, topics, store
+        self._projects, self._placements, self._requests = projects, placements, requests
+        self._platform = platform
+        self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
+            ("events",): self._event,
+            ("inbox",): self._entry,
+            ("cancel",): self._cancellation,
+        }
+
+    def filters(self) -> list[str]:
+        """Everything that the manager listens to."""
+        topics = self._topics
+        return [
+            topics.project_start(),
+            topics.project_events(),
+            topics.project_inbox(),
+            topics.project_cancel(),
+            topics.presence(),
+            topics.request(),
+        ]
+
+    def handle(self, delivery: Delivery) -> None:
+        """Handle one message. What cannot be decoded is kept as a dead letter."""
+        try:
+            self._dispatch(delivery)
+        except UndecodableMessageError as error:
+            log.warning("message put aside", extra={"topic": delivery.topic, "reason": error.reason})
+            self._store.keep_dead_letter(delivery.topic, delivery.payload, error.reason, time.time())
+        delivery.acknowledge()
+
+    def _dispatch(self, delivery: Delivery) -> None:
+        topic = delivery.topic
+        if topic == self._topics.project_start():
+            self._start(delivery)
+            return
+        if self._topics.instance_of(topic) is not None:
+            self._presence(delivery)
+            return
+        project_id = self._topics.project_of(topic)
+        handler = self._handlers.get(self._topics.tail_of(topic)) if project_id else None
+        if project_id and handler:
+            handler(project_id, delivery)
+        elif not topic.startswith(self._topics.project_start().removesuffix("start")):
+            self._requests.serve(self._topics.tail_of(topic), delivery)
+
+    def _start(self, delivery: Delivery) -> None:
+        value = decode_json(delivery.topic, delivery.payload)
+        wrapped = isinstance(value, dict) and "specversion" in value
+        envelope = envelope_of(delivery.topic, value) if wrapped else None
+        project_id = _project_id_for(envelope)
+        try:
+            sla = self._sla(envelope.data if envelope else delivery.payload)
+        except InvalidSlaError as error:
+            self._reject(project_id, delivery, envelope, error)
+            return
+        accepted = ProjectAccepted(user=sla.customer_id, sla=sla.to_document())
+        self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
+        message = ProjectAnswer(project_id=project_id, inbox=self._topics.project_inbox(project_id))
+        answer(self._bus, delivery, envelope, message)
+
+    def _sla(self, document: bytes | dict[str, Any]) -> ProjectSla:
+        sla = parse_project_sla(document)
+        if faults := unsupported(sla, self._platform):
+            raise InvalidSlaError(faults)
+        return sla
+
+    def _reject(self, project_id: str, delivery: Delivery, envelope: Envelope | None, error: InvalidSlaError) -> None:
+        """Answer whoever asked; and tell everybody, since a bare SLA says nothing of who sent it."""
+        errors: list[dict[str, Any]] = [asdict(fault) for fault in error.errors]
+        refuse(self._bus, delivery, envelope, error, errors=errors)
+        event = ProjectRejected(reason=error.message, errors=errors, remedy="Check it with 'flops sla validate FILE'.")
+        told = Envelope(
+            id=f"{project_id}:rejected",
+            source="/manager",
+            type=event.type,
+            subject=project_id,
+            time=datetime.now(UTC),
+            data=event.model_dump(mode="json"),
+        )
+        self._bus.publish(self._topics.project_events(project_id), told.encode())
+
+    def _event(self, project_id: str, delivery: Delivery) -> None:
+        envelope = decode_envelope(delivery.topic, delivery.payload)
+        if envelope.source.startswith("/manager"):
+            return
+        event: Event | None = envelope.event()
+        watermarks = self._projects.received(project_id, envelope, event)
+        self._confirm(project_id, envelope, watermarks)
+
+    def _entry(self, project_id: str, delivery: Delivery) -> None:
+        entry = decode_envelope(delivery.topic, delivery.payload)
+        self._confirm(project_id, entry, self._projects.keep_entry(project_id, entry))
+
+    def _confirm(self, project_id: str, envelope: Envelope, watermarks: Mapping[str, int]) -> None:
+        """Confirm what is durable; what belongs to no project is not kept, so its producer need not keep it either."""
+        if envelope.sequence:
+            payload = encode_watermarks(dict(watermarks) or {envelope.source: envelope.sequence})
+            self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=bool(watermarks))
+
+    def _cancellation(self, project_id: str, delivery: Delivery) -> None:
+        value = decode_json(delivery.topic, delivery.payload) if delivery.payload.strip() else {}
+        wrapped = isinstance(value, dict) and "specversion" in value
+        envelope = envelope_of(delivery.topic, value) if wrapped else None
+        data = envelope.data if envelope else value if isinstance(value, dict) else {}
+        event = CancellationRequested(by=str(data.get("by", ""))[:128])
+        event_id = envelope.id if envelope else f"{project_id}:cancel"
+        self._projects.happened(project_id, event, event_id=event_id)
+
+    def _presence(self, delivery: Delivery) -> None:
+        if delivery.payload:
+            envelope = decode_envelope(delivery.topic, delivery.payload)
+            self._placements.hear(_presence_of(delivery.topic, envelope))
+
+
+def _presence_of(topic: str, envelope: Envelope) -> Presence:
+    try:
+        return Presence.model_validate(envelope.data)
+    except ValueError as error:
+        raise UndecodableMessageError(topic, "it is no presence message") from error
+
+
+def _project_id_for(envelope: Envelope | None) -> str:
+    """The same request makes the same project, however often it is delivered."""
+    if envelope is None:
+        return secrets.token_hex(_ID_LENGTH // 2)
+    return hashlib.sha256(f"{envelope.source}\n{envelope.id}".encode()).hexdigest()[:_ID_LENGTH]

@@ -1,0 +1,120 @@
+"""Doing what the workflow decided: every command, and what it ends in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from flops.errors import DeploymentRefusedError, FlopsError, RepositoryUnavailableError
+from flops.ports import Deadline
+from flops.project import commands as c
+from flops.project.deployment import Role
+from flops.wire import events as e
+
+if TYPE_CHECKING:
+    from flops.manager.placement import Placements
+    from flops.manager.projects import Projects
+    from flops.ports import Bus, Orchestrator, PendingItem, Registry, Repositories, Store
+    from flops.wire.topics import Topics
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S: Final = 0.2
+LONGEST_DELAY_S: Final = 10.0
+MAX_ATTEMPTS: Final = 8
+
+
+class Performer:
+    """Performs pending items. Whatever is worth retrying is retried here, with growing delays."""
+
+    def __init__(  # noqa: PLR0913  one argument per port
+        self,
+        *,
+        bus: Bus,
+        topics: Topics,
+        store: Store,
+        orchestrator: Orchestrator,
+        registry: Registry,
+        repositories: Repositories,
+        placements: Placements,
+        stopping: threading.Event,
+    ) -> None:
+        self._bus, self._topics, self._store = bus, topics, store
+        self._orchestrator, self._registry, self._repositories = orchestrator, registry, repositories
+        self._placements, self._stopping = placements, stopping
+
+    def perform(self, item: PendingItem, projects: Projects) -> None:
+        """Do one item, tell what came of it, and clear it. Doing it again changes nothing."""
+        if item.envelope is not None:
+            self._bus.publish(self._topics.project_events(item.project_id), item.envelope.encode())
+        if item.command is not None:
+            event = self._outcome(item.project_id, item.command)
+            if event is not None:
+                projects.happened(item.project_id, event, event_id=f"{item.id}:done", cause=item.id)
+            elif self._stopping.is_set():
+                return
+        self._store.clear(item.id)
+
+    def _outcome(self, project_id: str, command: c.Command) -> e.Event | None:
+        delay_s, attempt = FIRST_DELAY_S, 1
+        while True:
+            try:
+                return self._do(project_id, command)
+            except FlopsError as error:
+                if not error.retryable or (attempt >= MAX_ATTEMPTS and not isinstance(command, c.Undeploy)):
+                    return _failure(command, error)
+                log.warning("trying again", extra={"command": command, "attempt": attempt, "reason": str(error)})
+            if self._stopping.wait(delay_s):
+                return None
+            delay_s, attempt = min(2 * delay_s, LONGEST_DELAY_S), attempt + 1
+
+    def _do(self, project_id: str, command: c.Command) -> e.Event | None:  # noqa: PLR0911  one case per command
+        match command:
+            case c.CreateApp(app):
+                self._orchestrator.create_app(app)
+                return None
+            case c.DeleteApp(app):
+                self._orchestrator.delete_app(app)
+                return None
+            case c.Deploy(spec):
+                self._orchestrator.deploy(spec)
+                nodes = [placement.node for placement in spec.placements if placement.node]
+                return e.ServiceDeployed(service=spec.name, role=spec.role, app=spec.app.name, nodes=nodes)
+            case c.Undeploy(service):
+                self._orchestrator.undeploy(service)
+                return e.ServiceRemoved(service=service)
+            case c.ResolveRepository(url):
+                return e.RepositoryResolved(url=url, commit=self._repositories.resolve(url))
+            case c.FindPlacement(data_tags, learners):
+                return self._placements.find(data_tags, learners)
+            case c.FindImages(images):
+                missing = [image for image in images if not self._registry.exists(image)]
+                return e.ImagesMissing(images=missing) if missing else e.ImagesFound(images=list(images))
+            case c.SetDeadline(name, after_s):
+                self._store.set_deadline(Deadline(project_id, name, time.time() + after_s, after_s))
+                return None
+            case c.Announce(event):
+                return event
+
+
+def _failure(command: c.Command, error: FlopsError) -> e.Event:
+    match command, error:
+        case c.Deploy(spec), DeploymentRefusedError():
+            return e.ServiceDeploymentFailed(
+                service=spec.name, role=spec.role, reason=error.reason, remedy=error.remedy
+            )
+        case c.Deploy(spec), _:
+            return e.ServiceDeploymentFailed(
+                service=spec.name, role=spec.role, reason=error.message, remedy=error.remedy
+            )
+        case c.ResolveRepository(url), RepositoryUnavailableError():
+            return e.RepositoryUnavailable(url=error.url, reason=error.reason, remedy=error.remedy)
+        case c.ResolveRepository(url), _:
+            return e.RepositoryUnavailable(url=url, reason=error.message, remedy=error.remedy)
+        case _:
+            kind = type(command).__name__
+            return e.ServiceDeploymentFailed(
+                service=kind, role=Role.OBSERVER, reason=f"{kind} failed: {error.message}", remedy=error.remedy
+            )

@@ -1,0 +1,225 @@
+"""Answers to everything that is not a project SLA: one short method per request."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from flops.delivery.requests import answer, refuse
+from flops.errors import FlopsError, InvalidSlaError, NoAnswerError, NotFoundError, UndecodableMessageError
+from flops.project.deployment import NAME_PREFIX, App, Placement, Role, ServiceSpec
+from flops.project.images import trained_model_image
+from flops.project.services import inference_server, observer
+from flops.project.state import OBSERVATORY, tracking_service_name
+from flops.wire import requests as r
+from flops.wire.envelope import Envelope, decode_envelope
+from flops.wire.events import CancellationRequested
+from flops.wire.sla import parse_mock_data_sla
+
+if TYPE_CHECKING:
+    from flops.manager.placement import Placements
+    from flops.manager.projects import Projects
+    from flops.ports import Bus, Delivery, Orchestrator, ProjectRecord, Registry, Store
+    from flops.project.deployment import Service
+    from flops.wire.topics import Topics
+
+log = logging.getLogger(__name__)
+
+WORKERS: Final = 4
+TRACKING_TIMEOUT_S: Final = 60.0
+HELPER_APP: Final = "helper"
+
+
+class ProjectNotEndedError(FlopsError):
+    """A project that is under way cannot be deleted."""
+
+    code = "project.not-ended"
+
+    def __init__(self, project_id: str, phase: str) -> None:
+        self.project_id, self.phase = project_id, phase
+        super().__init__(
+            f"Project {project_id} is {phase}, so it cannot be deleted.",
+            remedy=f"Cancel it first: flops project cancel {project_id}",
+        )
+
+
+class Requests:
+    """Serves requests on a few threads of its own, since some of them wait for the orchestrator."""
+
+    def __init__(  # noqa: PLR0913  the manager's parts
+        self,
+        *,
+        bus: Bus,
+        topics: Topics,
+        store: Store,
+        projects: Projects,
+        orchestrator: Orchestrator,
+        registry: Registry,
+        placements: Placements,
+    ) -> None:
+        self._bus, self._topics, self._store, self._projects = bus, topics, store, projects
+        self._orchestrator, self._registry, self._placements = orchestrator, registry, placements
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="request")
+
+    def close(self) -> None:
+        """Finish what is being answered."""
+        self._pool.shutdown(wait=True)
+
+    def serve(self, name: tuple[str, ...], delivery: Delivery) -> None:
+        """Answer a request; returns before it is answered."""
+        kind = r.REQUESTS.get("/".join(name))
+        envelope = decode_envelope(delivery.topic, delivery.payload)
+        if kind is None:
+            raise UndecodableMessageError(delivery.topic, "there is no such request")
+        self._pool.submit(self._answer, kind, envelope, delivery)
+
+    def _answer(self, kind: type[r.Message], envelope: Envelope, delivery: Delivery) -> None:
+        try:
+            question = _question(kind, delivery.topic, envelope)
+            answer(self._bus, delivery, envelope, self._reply(question, envelope))
+        except FlopsError as error:
+            faults = error.errors if isinstance(error, InvalidSlaError) else []
+            refuse(self._bus, delivery, envelope, error, errors=[asdict(fault) for fault in faults])
+        except Exception:
+            log.exception("request failed", extra={"request": kind.__name__})
+            fault = FlopsError("The manager could not answer because of a fault of its own.", remedy="See its log.")
+            refuse(self._bus, delivery, envelope, fault)
+
+    def _reply(self, question: r.Message, envelope: Envelope) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  a table
+        match question:
+            case r.ListProjects():
+                return {"projects": [item.status.model_dump() for item in self._store.projects(question.user)]}
+            case r.ShowProject():
+                return self._show(self._record(question.project_id))
+            case r.ReadInbox():
+                return self._inbox(question)
+            case r.ReadEvents():
+                return self._events(question)
+            case r.CancelProject():
+                return self._cancel(question, envelope)
+            case r.DeleteProject():
+                return self._delete(self._record(question.project_id))
+            case r.ListApps():
+                return {"apps": [{"name": app.name, "user": app.user} for app in self._orchestrator.apps()]}
+            case r.ListServices():
+                found = self._orchestrator.services()
+                return {"services": [_service(item) for item in found if question.app in {"", item.app.name}]}
+            case r.ReadLogs():
+                return {"text": self._orchestrator.logs(question.service, tail_lines=question.tail_lines)}
+            case r.ProvideMockData():
+                return self._mock_data(question, envelope)
+            case r.ShowTracking():
+                return {"url": self._tracking(question.user)}
+            case r.ListData():
+                return {"nodes": self._placements.data_tags()}
+            case _:
+                raise UndecodableMessageError("request", "there is no such request")
+
+    def _record(self, project_id: str) -> ProjectRecord:
+        record = self._store.load(project_id)
+        if record is None:
+            raise NotFoundError("project", project_id, remedy="See 'flops project list'.")
+        return record
+
+    def _show(self, record: ProjectRecord) -> dict[str, Any]:
+        services = [item for item in self._orchestrator.services() if item.project_id == record.project.id]
+        return {
+            "status": record.status.model_dump(),
+            "sla": record.project.sla,
+            "services": [_service(item) for item in services],
+        }
+
+    def _inbox(self, question: r.ReadInbox) -> dict[str, Any]:
+        self._record(question.project_id)
+        entries = self._store.entries(question.project_id, after=question.after, limit=question.limit)
+        return {"entries": [entry.data for entry in entries], "more": len(entries) == question.limit}
+
+    def _events(self, question: r.ReadEvents) -> dict[str, Any]:
+        self._record(question.project_id)
+        found = self._store.events(question.project_id, after=question.after, limit=question.limit)
+        events = [{"position": position, "envelope": _as_object(envelope)} for position, envelope in found]
+        return {"events": events, "more": len(found) == question.limit}
+
+    def _cancel(self, question: r.CancelProject, envelope: Envelope) -> dict[str, Any]:
+        self._record(question.project_id)
+        event = CancellationRequested(by=question.by)
+        self._projects.happened(question.project_id, event, event_id=envelope.id)
+        return {"phase": self._record(question.project_id).project.phase}
+
+    def _delete(self, record: ProjectRecord) -> dict[str, Any]:
+        project = record.project
+        if not project.phase.is_terminal:
+            raise ProjectNotEndedError(project.id, project.phase)
+        for service in (inference_server(project).name, observer(project).name):
+            self._orchestrator.undeploy(service)
+        self._orchestrator.delete_app(project.app)
+        self._registry.delete(trained_model_image(project.ml_repo_url, project.id))
+        self._store.delete(project.id)
+        for topic in (self._topics.project_status(project.id), self._topics.project_confirmed(project.id)):
+            self._bus.publish(topic, b"", retain=True)
+        return {}
+
+    def _mock_data(self, question: r.ProvideMockData, envelope: Envelope) -> dict[str, Any]:
+        sla = parse_mock_data_sla(question.sla)
+        nodes = sorted(self._placements.data_tags())
+        if not nodes:
+            raise NotFoundError("node", "with a data server", remedy="See 'flops doctor'.")
+        request_id = hashlib.sha256(envelope.id.encode()).hexdigest()[:24]
+        app = App(sla.customer_id, HELPER_APP)
+        spec = ServiceSpec(
+            name=f"{NAME_PREFIX[Role.MOCK_DATA]}{request_id[:12]}",
+            app=app,
+            role=Role.MOCK_DATA,
+            config={**sla.mock_data_configuration.to_document(), "nodes": nodes},
+            placements=(Placement(nodes[0]),),
+            project_id=request_id,
+            max_restarts=0,
+        )
+        self._orchestrator.create_app(app)
+        self._orchestrator.deploy(spec)
+        return {"request_id": request_id, "service": spec.name}
+
+    def _tracking(self, user: str) -> str:
+        app, name = App(user, OBSERVATORY), tracking_service_name(user)
+        self._orchestrator.create_app(app)
+        self._orchestrator.deploy(ServiceSpec(name=name, app=app, role=Role.TRACKING))
+        url = self._placements.url_of(f"{name}.0", timeout_s=TRACKING_TIMEOUT_S)
+        if not url:
+            raise NoAnswerError(f"start of {name}", TRACKING_TIMEOUT_S)
+        return url
+
+
+def _question(kind: type[r.Message], topic: str, envelope: Envelope) -> r.Message:
+    try:
+        return kind.model_validate(envelope.data)
+    except ValidationError as error:
+        raise UndecodableMessageError(topic, str(error.errors(include_url=False)[0]["msg"])) from error
+
+
+def _as_object(value: Envelope | BaseModel) -> dict[str, Any]:
+    return value.model_dump(mode="json")
+
+
+def _service(service: Service) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "role": service.role,
+        "app": service.app.name,
+        "user": service.app.user,
+        "project_id": service.project_id,
+        "instances": [
+            {
+                "id": instance.id,
+                "node": instance.node,
+                "state": instance.state,
+                "restarts": instance.restarts,
+                "reason": instance.reason,
+            }
+            for instance in service.instances
+        ],
+    }

@@ -1,0 +1,111 @@
+"""The manager process: connects its parts, performs what is still pending, and listens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flops.errors import FlopsError
+from flops.manager.intake import Intake
+from flops.manager.lanes import Lanes
+from flops.manager.performer import Performer
+from flops.manager.placement import Placements
+from flops.manager.projects import Projects
+from flops.manager.requests import Requests
+from flops.manager.watch import watch_deadlines, watch_instances
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flops.ports import Bus, Delivery, Orchestrator, Registry, Repositories, Store
+    from flops.project.state import Deadlines
+    from flops.wire.topics import Topics
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 0.5
+RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerPorts:
+    """Everything outside that the manager needs."""
+
+    bus: Bus
+    topics: Topics
+    store: Store
+    orchestrator: Orchestrator
+    registry: Registry
+    repositories: Repositories
+
+
+def run(
+    ports: ManagerPorts, deadlines: Deadlines, platform: str, stopping: threading.Event, ready: Callable[[], None]
+) -> int:
+    """Manage projects until ``stopping`` is set; ``ready`` is called once messages are listened to."""
+    placements = Placements()
+    performer = Performer(
+        bus=ports.bus,
+        topics=ports.topics,
+        store=ports.store,
+        orchestrator=ports.orchestrator,
+        registry=ports.registry,
+        repositories=ports.repositories,
+        placements=placements,
+        stopping=stopping,
+    )
+    lanes = Lanes(lambda item: performer.perform(item, projects))
+    projects = Projects(ports.store, deadlines, lanes.put)
+    requests = Requests(
+        bus=ports.bus,
+        topics=ports.topics,
+        store=ports.store,
+        projects=projects,
+        orchestrator=ports.orchestrator,
+        registry=ports.registry,
+        placements=placements,
+    )
+    intake = Intake(
+        bus=ports.bus,
+        topics=ports.topics,
+        store=ports.store,
+        projects=projects,
+        placements=placements,
+        requests=requests,
+        platform=platform,
+    )
+    subscription = ports.bus.subscribe(*intake.filters())
+    lanes.put(ports.store.pending())
+    watchers = [
+        threading.Thread(target=watch_instances, args=(ports.orchestrator, ports.store, projects, stopping)),
+        threading.Thread(target=watch_deadlines, args=(ports.store, projects, stopping)),
+    ]
+    for watcher in watchers:
+        watcher.start()
+    ready()
+    try:
+        while not stopping.is_set():
+            delivery = subscription.receive(WAIT_S)
+            if delivery is not None:
+                _handle(intake, delivery, stopping)
+    finally:
+        stopping.set()
+        requests.close()
+        lanes.close()
+        for watcher in watchers:
+            watcher.join()
+    return 0
+
+
+def _handle(intake: Intake, delivery: Delivery, stopping: threading.Event) -> None:
+    """Handle a message; while the store is out of order (a full disk, say) it stays unacknowledged and is tried again."""
+    while not stopping.is_set():
+        try:
+            intake.handle(delivery)
+        except FlopsError as error:
+            log.error("message waits", extra={"topic": delivery.topic, "reason": str(error)})  # noqa: TRY400
+            stopping.wait(RETRY_S)
+        else:
+            return

@@ -1,0 +1,108 @@
+"""Events in, entries out: each event once, each source in its own order, entries numbered without gaps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flops.observer.rendering import line_of
+from flops.project.glance import first_status, follow
+from flops.wire.envelope import Envelope
+from flops.wire.requests import InboxEntry, ProjectStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from flops.wire.events import Event
+
+ENTRY_TYPE: Final = "inbox.entry"
+STATUS_TYPE: Final = "project.status"
+
+
+class InboxStore(Protocol):
+    """The observer's own memory: entries, how far each source was read, and the status, in one durable place."""
+
+    def status(self) -> ProjectStatus | None:
+        """The last status."""
+
+    def watermarks(self) -> Mapping[str, int]:
+        """Per source, the last sequence number that was read."""
+
+    def has_read(self, event_id: str) -> bool:
+        """Whether an event was read before."""
+
+    def last_sequence(self) -> int:
+        """The number of the last entry."""
+
+    def append(self, read: Envelope, status: ProjectStatus, entry: Envelope | None) -> None:
+        """Store, in one write, that an event was read, the new status and the entry made of it."""
+
+    def page(self, *, after: int, limit: int) -> list[Envelope]:
+        """Entries after a sequence number."""
+
+
+class Inbox:
+    """Makes entries of one project's events. ``read`` is idempotent and total."""
+
+    def __init__(self, store: InboxStore, *, project_id: str, app: str, source: str) -> None:
+        self._store, self._project_id, self._app, self._source = store, project_id, app, source
+
+    def is_early(self, envelope: Envelope) -> bool:
+        """Whether events of the same source that came before this one have not been read yet."""
+        return envelope.sequence > self._store.watermarks().get(envelope.source, 0) + 1
+
+    def read(self, envelope: Envelope, event: Event | None) -> Envelope | None:
+        """Read one event; returns the entry made of it, or None if it makes none or was read before."""
+        if self.is_early(envelope) or self._store.has_read(envelope.id):
+            return None
+        time = envelope.time.isoformat()
+        status = self._store.status() or first_status(self._project_id, time).model_copy(update={"app": self._app})
+        if event is None:
+            self._store.append(envelope, status, None)
+            return None
+        status = follow(status, event, time)
+        entry = self._entry(envelope, event, status)
+        if entry is not None:
+            news = {"entries": entry.sequence, "last_entry": entry.data["text"]}
+            status = status.model_copy(update=news)
+        self._store.append(envelope, status, entry)
+        return entry
+
+    def status_envelope(self, time: datetime) -> Envelope | None:
+        """The status as it is published, if there is one."""
+        status = self._store.status()
+        if status is None:
+            return None
+        return self._envelope(STATUS_TYPE, f"{self._project_id}:status:{status.entries}", time, status.model_dump())
+
+    def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
+        line = line_of(event)
+        if line is None:
+            return None
+        sequence = self._store.last_sequence() + 1
+        entry = InboxEntry(
+            project_id=self._project_id,
+            sequence=sequence,
+            time=envelope.time.isoformat(),
+            severity=line.severity,
+            text=line.text,
+            next_step=line.next_step.replace("PROJECT", self._project_id),
+            details=line.details,
+            stage=status.phase,
+            event_type=envelope.type,
+            event_id=envelope.id,
+            source=envelope.source,
+            data=envelope.data if envelope.type != "project.accepted" else {},
+        )
+        made = self._envelope(ENTRY_TYPE, f"{envelope.id}:entry", envelope.time, entry.model_dump())
+        return made.model_copy(update={"sequence": sequence, "causation_id": envelope.id[:256]})
+
+    def _envelope(self, kind: str, envelope_id: str, time: datetime, data: dict[str, object]) -> Envelope:
+        return Envelope(
+            id=envelope_id[-256:],
+            source=self._source,
+            type=kind,
+            subject=self._project_id,
+            time=time,
+            data=data,
+        )

@@ -1,0 +1,110 @@
+"""The observer process: reads the events of one project until the project has ended."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flops.delivery.publisher import OutboxKeeper, Unconfirmed
+from flops.errors import FlopsError, UndecodableMessageError
+from flops.observer.inbox import Inbox, InboxStore
+from flops.project.state import Phase
+from flops.wire.envelope import Envelope, decode_envelope, envelope_of
+from flops.wire.requests import ReadEvents
+
+if TYPE_CHECKING:
+    from flops.delivery.requests import RequestClient
+    from flops.delivery.service import ServiceContext
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 1.0
+CATCH_UP_TIMEOUT_S: Final = 5.0
+FAREWELL_TIMEOUT_S: Final = 30.0
+PAGE: Final = 500
+
+
+class ObserverStore(InboxStore, Unconfirmed, Protocol):
+    """What the observer keeps: its inbox, and which entries the manager has not confirmed."""
+
+
+def run(context: ServiceContext, store: ObserverStore, requests: RequestClient) -> int:
+    """Observe the project of ``context`` until it has ended or the process is asked to stop."""
+    observer = Observer(context, store, requests)
+    observer.run()
+    return 0
+
+
+class Observer:
+    """Listens to the project's events, and asks the manager for those it cannot have heard."""
+
+    def __init__(self, context: ServiceContext, store: ObserverStore, requests: RequestClient) -> None:
+        identity, topics = context.identity, context.topics
+        self._context, self._store, self._requests = context, store, requests
+        self._project_id = identity.project_id
+        source = f"{identity.source}/inbox"
+        self._inbox = Inbox(
+            store, project_id=self._project_id, app=str(context.config.get("project_app", "")), source=source
+        )
+        self._topic = topics.project_inbox(self._project_id)
+        self._events = context.bus.subscribe(topics.project_events(self._project_id))
+        self._keeper = OutboxKeeper(
+            context.bus, store, topics, source=source, project_id=self._project_id, topic=self._topic
+        )
+        self._position = 0
+
+    def run(self) -> None:
+        """Read until the project has ended and the manager has every entry."""
+        connection = 0
+        while not self._context.stopping.is_set() and not self._has_ended():
+            if connection != self._context.bus.connection_count:
+                connection = self._context.bus.connection_count
+                self._catch_up()
+                continue
+            delivery = self._events.receive(WAIT_S)
+            if delivery is None:
+                continue
+            self._hear(delivery.topic, delivery.payload)
+            delivery.acknowledge()
+        if self._has_ended():
+            self._keeper.wait_confirmed(FAREWELL_TIMEOUT_S)
+        self._keeper.close()
+
+    def _has_ended(self) -> bool:
+        status = self._store.status()
+        return status is not None and Phase(status.phase).is_terminal
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        try:
+            envelope = decode_envelope(topic, payload)
+            if self._inbox.is_early(envelope):
+                self._catch_up()
+            self._read(envelope)
+        except UndecodableMessageError as error:
+            log.warning("event ignored", extra={"topic": error.topic, "reason": error.reason})
+
+    def _catch_up(self) -> None:
+        """Read what the manager has of this project, from where the last catching up ended."""
+        more = True
+        while more and not self._context.stopping.is_set():
+            question = ReadEvents(project_id=self._project_id, after=self._position, limit=PAGE)
+            try:
+                answer = self._requests.ask("events", question, CATCH_UP_TIMEOUT_S)
+            except FlopsError as error:
+                log.warning("cannot catch up", extra={"reason": str(error)})
+                return
+            for item in answer["events"]:
+                self._read(envelope_of("request/events", item["envelope"]))
+                self._position = max(self._position, int(item["position"]))
+            more = bool(answer["more"])
+
+    def _read(self, envelope: Envelope) -> None:
+        with self._keeper.sending:
+            entry = self._inbox.read(envelope, envelope.event())
+            if entry is not None:
+                self._context.bus.publish(self._topic, entry.encode())
+        status = self._inbox.status_envelope(datetime.now(UTC))
+        if status is not None:
+            topic = self._context.topics.project_status(self._project_id)
+            self._context.bus.publish(topic, status.encode(), retain=True)
