@@ -4,23 +4,22 @@ import re
 from pathlib import Path
 
 import pytest
+
 from set_up import configuration_of, uv_environment
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_environment_wins_over_files() -> None:
-    listing = "\n".join(
-        [
-            ":env:.index-url='https://from.environment/simple'",
-            "global.index-url='https://from.file/simple'",
-            "global.cert='/etc/ca.pem'",
-            "install.timeout='60'",
-            "global.timeout='30'",
-            "freeze.timeout='1'",
-            "what is no option",
-        ]
-    )
+    listing = """\
+:env:.index-url='https://from.environment/simple'
+global.index-url='https://from.file/simple'
+global.cert='/etc/ca.pem'
+install.timeout='60'
+global.timeout='30'
+freeze.timeout='1'
+what is no option
+"""
     assert configuration_of(listing) == {
         "index-url": "https://from.environment/simple",
         "cert": "/etc/ca.pem",
