@@ -38,20 +38,20 @@ _NO_PROXY: Final = [("grpc.enable_http_proxy", 0)]
 _SERVER_GONE: Final = (fl.FlightUnavailableError, fl.FlightUnauthenticatedError, fl.FlightCancelledError)
 
 
-def connect(node_directory: Path, *, restart_patience_s: float = 5.0) -> FlightTrainingData:
+def connect(node_directory: Path, *, patience_s: float = 5.0) -> FlightTrainingData:
     """The training data of the node whose directory this is.
 
-    ``restart_patience_s`` bounds how long a call waits for a data server that is being restarted.
+    ``patience_s`` bounds how long a call waits for a data server that is being started.
     """
-    return FlightTrainingData(node_directory, restart_patience_s=restart_patience_s)
+    return FlightTrainingData(node_directory, patience_s=patience_s)
 
 
 class FlightTrainingData:
     """Fulfils ``ports.TrainingData``. Connects per call, so it survives restarts of the server at other ports."""
 
-    def __init__(self, node_directory: Path, *, restart_patience_s: float) -> None:
+    def __init__(self, node_directory: Path, *, patience_s: float) -> None:
         self._node_directory = node_directory
-        self._restart_patience_s = restart_patience_s
+        self._patience_s = patience_s
 
     def put(self, tag: str, name: str, table: pa.Table) -> StoredPartition:
         """Stream the table in batches of a few MiB; stored once the server has made it durable."""
@@ -92,11 +92,13 @@ class FlightTrainingData:
 
     def _call(self, call: Callable[[fl.FlightClient, fl.FlightCallOptions], Answer]) -> Answer:
         """Make the call, and once more if the server has restarted in between."""
-        address = self._address()
+        address = self._await_address(other_than=None)
+        if address is None:
+            raise self._unavailable("it has not announced its address")
         try:
             return _call_at(address, call)
         except _SERVER_GONE as error:
-            successor = self._successor(address)
+            successor = self._await_address(other_than=address)
             if successor is None:
                 raise self._unavailable(str(error)) from error
         try:
@@ -104,20 +106,13 @@ class FlightTrainingData:
         except _SERVER_GONE as error:
             raise self._unavailable(str(error)) from error
 
-    def _address(self) -> DataServerAddress:
-        try:
-            return DataServerAddress.read(self._node_directory)
-        except (OSError, UndecodableMessageError) as error:
-            reason = "it has not announced its address"
-            raise self._unavailable(reason) from error
-
-    def _successor(self, gone: DataServerAddress) -> DataServerAddress | None:
-        """The address that replaces the one of a server that is gone, if it comes in time."""
-        deadline = time.monotonic() + self._restart_patience_s
+    def _await_address(self, *, other_than: DataServerAddress | None) -> DataServerAddress | None:
+        """The address that a server announces in time, unless it is that of the server that is gone."""
+        deadline = time.monotonic() + self._patience_s
         while True:
             with contextlib.suppress(OSError, UndecodableMessageError):
                 address = DataServerAddress.read(self._node_directory)
-                if address != gone:
+                if address != other_than:
                     return address
             if time.monotonic() >= deadline:
                 return None

@@ -6,9 +6,10 @@ import re
 from typing import Final
 
 from flops.errors import InvalidDataError
+from flops.wire.sla import TAG_PATTERN
 
 MAX_LENGTH: Final = 64
-_ALLOWED: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{MAX_LENGTH - 1}}}", re.ASCII)
+_ALLOWED: Final = re.compile(TAG_PATTERN)
 
 
 def check_tag(tag: str) -> str:
@@ -39,5 +40,5 @@ def _check(kind: str, name: str) -> str:
         return name
     shown = name if len(name) <= MAX_LENGTH else f"{name[:MAX_LENGTH]}…"
     message = f"The {kind} {shown!r} cannot be used."
-    allowed = f"Use 1 to {MAX_LENGTH} ASCII letters, digits, '-' and '_', beginning with a letter or digit."
+    allowed = f"Use 1 to {MAX_LENGTH} ASCII letters, digits, '.', '-' and '_', beginning with a letter or digit."
     raise InvalidDataError(message, remedy=allowed)

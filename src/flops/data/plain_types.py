@@ -1,4 +1,4 @@
-"""Column types that every reader knows: model processes may have an old pyarrow, or a ``datasets`` without dictionaries."""
+"""Column types that every reader knows: model processes may have an old pyarrow or an old ``datasets``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _plain_field(field: pa.Field) -> pa.Field:
     return field.with_type(_plain(field.type))
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:  # noqa: PLR0911  one return per kind of type reads best
+def _plain(kind: pa.DataType) -> pa.DataType:
     if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):
         return _plain(kind.value_type)
     if kinds.is_string_view(kind):

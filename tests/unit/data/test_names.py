@@ -6,7 +6,7 @@ from flops.data.names import MAX_LENGTH, check_partition_name, check_tag, is_all
 from flops.errors import InvalidDataError
 
 
-@pytest.mark.parametrize("name", ["digits", "MNIST-train_0", "0", "a" * MAX_LENGTH])
+@pytest.mark.parametrize("name", ["digits", "MNIST-train_0", "v1.2", "0", "a" * MAX_LENGTH])
 def test_plain_names_are_allowed(name: str) -> None:
     assert check_tag(name) == name
     assert check_partition_name(name) == name
@@ -22,7 +22,6 @@ def test_plain_names_are_allowed(name: str) -> None:
         "a/b",
         "/etc",
         "a\\b",
-        "a.b",
         ".hidden",
         "-x",
         "_x",
