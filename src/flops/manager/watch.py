@@ -66,7 +66,7 @@ def event_of(change: InstanceChange) -> e.Event | None:
                 remedy=f"Read its output with 'flops logs {instance.id}'.",
                 details=change.log_tail[-e.MAX_TEXT :],
             )
-        case InstanceState.RUNNING | InstanceState.SCHEDULED if instance.restarts and instance.reason:
+        case InstanceState.SCHEDULED if instance.restarts and instance.reason:
             return e.InstanceRestarted(
                 service=service.name,
                 role=service.role,

@@ -49,7 +49,7 @@ class Project:
     """One request and all that belongs to it.
 
     ``deployed`` names the services that may run and have to be removed in the end; ``outcome`` is the terminal phase
-    that a stopping project is on its way to.
+    that a stopping project is on its way to; ``crashes`` holds, per role, what its last crash said.
     """
 
     id: str
@@ -70,7 +70,7 @@ class Project:
     failed_stage: str = ""
     reason: str = ""
     remedy: str = ""
-    details: str = ""
+    crashes: dict[str, str] = field(default_factory=dict)
     cancelled_by: str = ""
 
     @property

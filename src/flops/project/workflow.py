@@ -77,6 +77,8 @@ def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0
             return end(project, Phase.FAILED)
         case Phase.STOPPING, e.ProjectCancelled():
             return end(project, Phase.CANCELLED)
+        case _, e.ServiceCrashed():
+            return replace(project, crashes={**project.crashes, event.role: event.reason}), []
         case phase, e.InstanceCompleted(role=Role.OBSERVER) if phase.is_terminal:
             return project, [Undeploy(event.service)]
         case phase, e.CancellationRequested() if not phase.is_terminal and phase is not Phase.STOPPING:
@@ -161,8 +163,8 @@ def watch_for_failure(project: Project, event: e.Event) -> Step:
             return fail(project, event)
         case e.InstanceFailed(role=Role.LEARNER) if event.service in project.deployed:
             return lose_learner(project, event)
-        case e.InstanceFailed() if event.service in project.deployed and event.role != Role.OBSERVER:
-            return fail(project, event)
+        case e.InstanceFailed() if event.service in project.deployed:
+            return fail(project, crash_of(project, event))
         case e.DeadlinePassed() if event.deadline == project.phase:
             reason = f"{project.phase} took longer than {event.after_s:g} s"
             return fail(project, e.Failure(reason=reason, remedy="See the inbox and 'flops services' for what hangs."))
@@ -175,8 +177,14 @@ def lose_learner(project: Project, event: e.InstanceFailed) -> Step:
     failed = tuple(sorted({*project.failed_learners, event.instance}))
     project = replace(project, failed_learners=failed)
     if set(project.learners) <= set(failed):
-        return fail(project, event)
+        return fail(project, crash_of(project, event))
     return project, []
+
+
+def crash_of(project: Project, event: e.InstanceFailed) -> e.InstanceFailed:
+    """What a service said of itself before it crashed tells more than its exit code."""
+    said = project.crashes.get(event.role, "")
+    return event.model_copy(update={"reason": f"the {event.role} crashed ({said or event.reason})"})
 
 
 def fail(project: Project, failure: e.Failure) -> Step:
@@ -186,7 +194,6 @@ def fail(project: Project, failure: e.Failure) -> Step:
         failed_stage=project.phase,
         reason=f"{failure.reason} ({failure.where})" if failure.where else failure.reason,
         remedy=failure.remedy,
-        details=failure.details,
     )
     return finish(project, Phase.FAILED)
 
@@ -224,9 +231,7 @@ def last_word(project: Project) -> e.Event:
         case Phase.CANCELLED:
             return e.ProjectCancelled(by=project.cancelled_by)
         case _:
-            return e.ProjectFailed(
-                stage=project.failed_stage, reason=project.reason, remedy=project.remedy, details=project.details
-            )
+            return e.ProjectFailed(stage=project.failed_stage, reason=project.reason, remedy=project.remedy)
 
 
 def end(project: Project, phase: Phase) -> Step:

@@ -1,0 +1,135 @@
+"""From settings to ports. Every adapter is imported only where it is chosen."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from flops.errors import InvalidSettingError
+from flops.wire.topics import Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flops.adapters.local_images import LocalImage
+    from flops.adapters.local_processes.client import DaemonClient
+    from flops.ports import Bus, ImageBuilder, Orchestrator, Registry, Repositories, Store, Tracking, TrainingData
+    from flops.settings import Settings
+
+CONNECT_TIMEOUT_S = 15.0
+SQLITE = "sqlite://"
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment."""
+    from flops.settings import Settings  # noqa: PLC0415  most commands of the CLI need nothing of it
+
+    return Settings.from_environment(os.environ)
+
+
+def topics(settings: Settings) -> Topics:
+    """The topics of this installation."""
+    return Topics(settings.topic_prefix)
+
+
+def connect(
+    settings: Settings,
+    client_id: str,
+    *,
+    persistent: bool,
+    will: tuple[str, bytes] | None = None,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Bus:
+    """A connection to the broker that the settings name, or to the embedded one."""
+    from flops.adapters import mqtt  # noqa: PLC0415
+    from flops.adapters.embedded_broker import read_access  # noqa: PLC0415
+
+    return mqtt.connect(
+        read_access(settings),
+        f"{settings.topic_prefix.replace('/', '-')}{client_id}",
+        persistent=persistent,
+        will=will,
+        max_payload_bytes=settings.max_payload_bytes,
+        timeout_s=timeout_s,
+    )
+
+
+def store(settings: Settings) -> Store:
+    """The manager's store."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from flops.adapters.sqlite_store import SqliteStore  # noqa: PLC0415
+
+    url = settings.store_url
+    if url and not url.startswith(SQLITE):
+        raise InvalidSettingError("FLOPS_STORE_URL", url, "sqlite:///path/to/file")
+    return SqliteStore(Path(url.removeprefix(SQLITE)) if url else settings.home / "store" / "flops.db")
+
+
+def daemon(settings: Settings) -> DaemonClient:
+    """The daemon that supervises this installation's local processes, whether or not it runs."""
+    from flops.adapters.local_processes.client import DaemonClient  # noqa: PLC0415
+
+    return DaemonClient(settings.home)
+
+
+def orchestrator(settings: Settings) -> Orchestrator:
+    """What runs the services."""
+    from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator  # noqa: PLC0415
+
+    if settings.orchestrator != "local":
+        raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, "'local'")
+    return LocalProcessOrchestrator(daemon(settings), settings)
+
+
+def registry(settings: Settings) -> Registry:
+    """Where images are."""
+    from flops.adapters.local_images import LocalImageRegistry  # noqa: PLC0415
+
+    return LocalImageRegistry(settings.home)
+
+
+def repositories(settings: Settings) -> Repositories:
+    """Where ML repositories come from."""
+    from flops.adapters.git import GitRepositories  # noqa: PLC0415
+
+    return GitRepositories(examples=settings.home / "examples")
+
+
+def image_builder(settings: Settings) -> ImageBuilder:
+    """What makes images."""
+    from flops.adapters.local_images import LocalImageBuilder  # noqa: PLC0415
+
+    return LocalImageBuilder(settings.home, repositories(settings))
+
+
+def local_image(settings: Settings, image: str) -> LocalImage:
+    """Where a local image lies."""
+    from flops.adapters.local_images import LocalImageStore  # noqa: PLC0415
+
+    return LocalImageStore(settings.home).locate(image)
+
+
+def training_data(settings: Settings) -> Callable[[str], TrainingData]:
+    """The data of a node of this machine, by the node's name."""
+    from flops.adapters import flight  # noqa: PLC0415
+
+    return lambda node: flight.connect(settings.node_directory(node))
+
+
+def tracking(url: str) -> Tracking:
+    """The tracking server at a URL."""
+    from flops.adapters.mlflow_tracking import MlflowTracking  # noqa: PLC0415
+
+    return MlflowTracking(url)
+
+
+def make_examples(settings: Settings) -> Path:
+    """Turn the shipped example ML repositories into Git repositories under the home directory."""
+    from flops.examples.repositories import create, names  # noqa: PLC0415
+
+    directory = settings.home / "examples"
+    for name in names():
+        create(name, directory)
+    return directory

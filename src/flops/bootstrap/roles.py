@@ -1,0 +1,211 @@
+"""Each service process: its identity is read from a file, its ports are made, its role is run.
+
+This is the process boundary: what a role did not expect becomes a ServiceCrashed event and the exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import signal
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from flops.bootstrap import adapters
+from flops.delivery.presence import presence_payload
+from flops.delivery.publisher import EventPublisher
+from flops.delivery.service import ServiceContext, ServiceIdentity
+from flops.errors import FlopsError
+from flops.logs import log_to_stderr
+from flops.wire.events import MAX_TEXT, ServiceCrashed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flops.ports import Bus, Model
+    from flops.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SERVICE_FILE: Final = "FLOPS_SERVICE_FILE"
+FLUSH_TIMEOUT_S: Final = 5.0
+TRACKING_TIMEOUT_S: Final = 120.0
+
+Announce = dict[str, Any]
+
+
+def main(role: str) -> int:
+    """Run the service that ``FLOPS_SERVICE_FILE`` describes; returns the exit code."""
+    settings = adapters.read_settings()
+    log_to_stderr(settings.log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    path = Path(os.environ[SERVICE_FILE])
+    description = json.loads(path.read_text())
+    identity = ServiceIdentity(
+        **{name: description[name] for name in ("service", "instance", "app", "user", "node", "project_id")}, role=role
+    )
+    try:
+        return _Service(settings, identity, description, path.parent, stopping).run()
+    except FlopsError as error:
+        log.error("%s", error)  # noqa: TRY400  the message says it all
+        return error.exit_code
+
+
+class _Service:
+    def __init__(
+        self,
+        settings: Settings,
+        identity: ServiceIdentity,
+        description: dict[str, Any],
+        directory: Path,
+        stopping: threading.Event,
+    ) -> None:
+        self._settings, self._identity = settings, identity
+        self._image, self._directory = str(description["image"]), directory
+        self._topics = adapters.topics(settings)
+        self._presence_topic = self._topics.presence(identity.instance)
+        will = (self._presence_topic, presence_payload(identity, online=False))
+        self._bus: Bus = adapters.connect(settings, identity.instance, persistent=True, will=will)
+        self._farewell = will
+        self._events = self._publisher()
+        self._context = ServiceContext(
+            identity=identity,
+            config=description["config"],
+            directory=directory,
+            settings=settings,
+            topics=self._topics,
+            bus=self._bus,
+            events=self._events,
+            stopping=stopping,
+        )
+
+    def run(self) -> int:
+        """Run the role between a greeting and a farewell."""
+        try:
+            self._announce()
+            return ROLES[self._identity.role](self)
+        except Exception as error:
+            log.exception("service crashed")
+            self._tell_crash(error)
+            return 1
+        finally:
+            self._events.close()
+            self._bus.flush(FLUSH_TIMEOUT_S)
+            self._bus.close(self._farewell)
+
+    def _publisher(self) -> EventPublisher:
+        from flops.adapters.sqlite_outbox import SqliteOutbox  # noqa: PLC0415
+
+        outbox = SqliteOutbox(self._directory / "outbox.db")
+        source, project_id = self._identity.source, self._identity.project_id
+        return EventPublisher(self._bus, outbox, self._topics, source=source, project_id=project_id)
+
+    def _announce(self, *, url: str = "", data_tags: dict[str, int] | None = None) -> None:
+        payload = presence_payload(self._identity, online=True, url=url, data_tags=data_tags)
+        self._bus.publish(self._presence_topic, payload, retain=True)
+
+    def _tell_crash(self, error: Exception) -> None:
+        details = traceback.format_exc()[-MAX_TEXT:]
+        reason = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+        self._events.publish(ServiceCrashed(role=self._identity.role, reason=reason, details=details))
+
+    def _model(self) -> Model:
+        from flops.learning.arrow_file import DATA_FILE  # noqa: PLC0415
+        from flops.learning.model_process.process import ModelProcess  # noqa: PLC0415
+
+        image = adapters.local_image(self._settings, self._image)
+        flavor = str(self._context.config.get("flavor", ""))
+        data = self._directory / DATA_FILE
+        return ModelProcess(image.python, image.code, self._directory / "model", data, flavor)
+
+    def observer(self) -> int:
+        """Make the project's inbox."""
+        from flops.adapters.sqlite_inbox import SqliteInbox  # noqa: PLC0415
+        from flops.delivery.requests import RequestClient  # noqa: PLC0415
+        from flops.observer.service import run  # noqa: PLC0415
+
+        requests = RequestClient(self._bus, self._topics, self._identity.instance)
+        return run(self._context, SqliteInbox(self._directory / "inbox.db"), requests)
+
+    def manager(self) -> int:
+        """Manage projects."""
+        from flops.manager.service import ManagerPorts, run  # noqa: PLC0415
+        from flops.project.state import Deadlines  # noqa: PLC0415
+        from flops.wire.sla import platform_of  # noqa: PLC0415
+
+        settings = self._settings
+        ports = ManagerPorts(
+            bus=self._bus,
+            topics=self._topics,
+            store=adapters.store(settings),
+            orchestrator=adapters.orchestrator(settings),
+            registry=adapters.registry(settings),
+            repositories=adapters.repositories(settings),
+        )
+        deadlines = Deadlines(building_s=settings.build_deadline_s, deploying_s=settings.deploy_deadline_s)
+        return run(ports, deadlines, platform_of(platform.machine()), self._context.stopping, self._announce)
+
+    def data(self) -> int:
+        """Serve a node's training data."""
+        from flops.data.service import run  # noqa: PLC0415
+
+        return run(self._context, lambda data_tags: self._announce(data_tags=data_tags))
+
+    def mock_data(self) -> int:
+        """Put a dataset on the learner nodes."""
+        from flops.data.mock_service import run  # noqa: PLC0415
+
+        return run(self._context, adapters.training_data(self._settings))
+
+    def builder(self) -> int:
+        """Build images."""
+        from flops.builder.service import run  # noqa: PLC0415
+
+        return run(self._context, adapters.image_builder(self._settings), adapters.tracking)
+
+    def aggregator(self) -> int:
+        """Run the rounds."""
+        from flops.aggregator.service import run  # noqa: PLC0415
+
+        return run(self._context, self._model(), adapters.tracking)
+
+    def learner(self) -> int:
+        """Train on the node's data."""
+        from flops.learner.service import run  # noqa: PLC0415
+        from flops.learning.arrow_file import write_arrow  # noqa: PLC0415
+
+        node = self._identity.node
+        connect = adapters.training_data(self._settings)
+        return run(self._context, self._model(), lambda: connect(node), write_arrow)
+
+    def tracking(self) -> int:
+        """Run a user's tracking server."""
+        from flops.tracking.service import run  # noqa: PLC0415
+
+        return run(self._context, lambda url: self._announce(url=url))
+
+    def inference(self) -> int:
+        """Serve a trained model."""
+        from flops.inference.service import run  # noqa: PLC0415
+
+        image = adapters.local_image(self._settings, self._image)
+        return run(self._context, image, lambda url: self._announce(url=url))
+
+
+ROLES: Final[dict[str, Callable[[_Service], int]]] = {
+    "observer": _Service.observer,
+    "manager": _Service.manager,
+    "data": _Service.data,
+    "mock-data": _Service.mock_data,
+    "builder": _Service.builder,
+    "aggregator": _Service.aggregator,
+    "learner": _Service.learner,
+    "tracking": _Service.tracking,
+    "inference": _Service.inference,
+}
