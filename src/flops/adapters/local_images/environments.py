@@ -1,0 +1,86 @@
+"""Environments, shared by content: the same interpreter and the same exact packages are installed once."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flops.adapters.local_images.locks import FileLock
+from flops.adapters.local_images.store import write_atomically
+from flops.adapters.local_images.trees import private_directory, remove_tree, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from flops.adapters.local_images.interpreters import Interpreter
+    from flops.adapters.local_images.uv import Uv
+
+COMPLETE: Final = ".flops-complete"
+_LOCKS: Final = ".locks"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A complete environment on disk."""
+
+    digest: str
+    size_bytes: int
+    was_there: bool
+
+
+def digest_of(interpreter: Interpreter, lock: str) -> str:
+    """What an environment is known by: interpreter, platform, and packages with their hashes."""
+    parts = (str(interpreter.path), interpreter.version, platform.system(), platform.machine(), lock)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def provide_environment(
+    environments: Path, interpreter: Interpreter, lock: str, uv: Uv, held: ExitStack
+) -> Environment:
+    """Install the environment unless it is there. A shared lock on it is left to ``held``, so that it stays."""
+    digest = digest_of(interpreter, lock)
+    directory, marker = environments / digest, environments / digest / COMPLETE
+    file_lock = held.enter_context(FileLock(environments / _LOCKS / digest, uv.stopping))
+    was_there = True
+    while True:
+        file_lock.acquire(shared=True)
+        if marker.exists():
+            return Environment(digest, int(marker.read_text("utf-8")), was_there)
+        file_lock.acquire(shared=False)
+        if not marker.exists():
+            was_there = False
+            _install(directory, interpreter, lock, uv)
+            write_atomically(marker, str(size_of(directory)))
+
+
+def remove_unfinished_environments(environments: Path) -> None:
+    """Remove what killed builds have left behind."""
+    for directory in environments.glob("*"):
+        if directory.name != _LOCKS and not (directory / COMPLETE).exists():
+            with FileLock(environments / _LOCKS / directory.name) as lock:
+                if lock.try_acquire(shared=False) and not (directory / COMPLETE).exists():
+                    remove_tree(directory)
+
+
+def remove_unused_environment(environments: Path, digest: str, is_used: Callable[[], bool]) -> None:
+    """Remove an environment unless an image or a build uses it; ``is_used`` is asked while nobody can begin to."""
+    with FileLock(environments / _LOCKS / digest) as lock:
+        if lock.try_acquire(shared=False) and not is_used():
+            (environments / digest / COMPLETE).unlink(missing_ok=True)
+            remove_tree(environments / digest)
+
+
+def _install(directory: Path, interpreter: Interpreter, lock: str, uv: Uv) -> None:
+    private_directory(directory.parent)
+    remove_tree(directory)
+    try:
+        uv.create_environment(directory, interpreter.path)
+        uv.install(directory, lock)
+        directory.chmod(0o700)
+    except BaseException:
+        remove_tree(directory)
+        raise

@@ -1,0 +1,112 @@
+"""The uv program: resolves, makes virtual environments, installs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from flops.adapters.local_images.pip_settings import uv_environment
+from flops.child_process import FinishedChild, run_child
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+TIMEOUT_S: Final = 3600.0
+QUERY_TIMEOUT_S: Final = 120.0
+_PINNED: Final = re.compile(
+    r"^(?P<name>[a-z0-9-]+)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)|^(?P<url_name>[a-z0-9-]+) @ ", re.MULTILINE
+)
+
+
+class UvFailedError(Exception):
+    """uv has ended with an error; ``child`` holds what it said. Never leaves this package."""
+
+    def __init__(self, child: FinishedChild) -> None:
+        super().__init__(child.last_line)
+        self.child = child
+
+
+class Uv:
+    """Runs uv in directory ``scratch`` with the machine's own settings, and nothing of FLOps in its environment."""
+
+    def __init__(self, scratch: Path, environment: Mapping[str, str], stopping: threading.Event | None) -> None:
+        import uv  # noqa: PLC0415  only builders have it
+
+        self._program = uv.find_uv_bin()
+        self._scratch, self.stopping = scratch, stopping
+        self._environment = uv_environment(environment)
+        self._no_index = ["--no-index"] if self._environment.pop("UV_NO_INDEX", "") else []
+
+    def resolve(self, requirements: Sequence[str], python: Path, constraints: str = "") -> str:
+        """The exact versions, with hashes, that meet all requirements; one package begins each paragraph.
+
+        Raises:
+            UvFailedError: there are none.
+        """
+        wanted, bounds = self._scratch / "requirements.in", self._scratch / "constraints.txt"
+        wanted.write_text("\n".join([*requirements, ""]), "utf-8")
+        bounds.write_text(constraints, "utf-8")
+        child = self._run(
+            "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras",
+            *self._no_index, "--python", str(python), "--constraints", bounds.name, *_strategy(requirements),
+            wanted.name,
+        )  # fmt: skip
+        return child.output
+
+    def create_environment(self, directory: Path, python: Path) -> None:
+        """Make an empty virtual environment."""
+        self._run("venv", "--quiet", "--no-project", "--python", str(python), str(directory))
+
+    def install(self, directory: Path, lock: str) -> None:
+        """Install exactly what ``lock`` lists; every hash is checked."""
+        file = self._scratch / "lock.txt"
+        file.write_text(lock, "utf-8")
+        python = directory / "bin" / "python"
+        self._run("pip", "sync", "--quiet", *self._no_index, "--python", str(python), *_strategy([lock]), file.name)
+
+    def installed_pythons(self) -> str:
+        """What uv finds on this machine, as JSON."""
+        return self._run(
+            "python", "list", "--only-installed", "--output-format", "json", timeout_s=QUERY_TIMEOUT_S
+        ).output
+
+    def fetch_python(self, version: str) -> Path | None:
+        """An interpreter that uv manages, downloaded if the user's uv configuration allows that; None if it cannot."""
+        directory = self._scratch / "fetched"
+        try:
+            self._run("venv", "--quiet", "--no-project", "--clear", "--managed-python", "--python", version,
+                      str(directory), timeout_s=QUERY_TIMEOUT_S)  # fmt: skip
+        except UvFailedError:
+            return None
+        return (directory / "bin" / "python").resolve()
+
+    def _run(self, *arguments: str, timeout_s: float = TIMEOUT_S) -> FinishedChild:
+        child = run_child(
+            [self._program, "--color", "never", "--no-progress", *arguments],
+            environment=self._environment,
+            timeout_s=timeout_s,
+            stopping=self.stopping,
+            directory=self._scratch,
+        )
+        if not child.succeeded:
+            raise UvFailedError(child)
+        return child
+
+
+def versions_in(lock: str) -> dict[str, str]:
+    """Package → version in what ``Uv.resolve`` gave; packages from URLs have an empty version."""
+    return {match["name"] or match["url_name"]: match["version"] or "" for match in _PINNED.finditer(lock)}
+
+
+def without_hashes(lock: str) -> str:
+    """The same versions as constraints: a constraint must neither carry hashes nor extras."""
+    kept = (line.partition(" \\")[0].strip() for line in lock.splitlines() if line and not line.startswith(" "))
+    return "\n".join(re.sub(r"^([A-Za-z0-9._-]+)\[[^\]]*\]", r"\1", line) for line in kept if not line.startswith("-"))
+
+
+def _strategy(lines: Sequence[str]) -> list[str]:
+    """A requirements file that names further indexes means what it means to pip: the best version of all."""
+    names_an_index = any("--extra-index-url" in line for line in lines)
+    return ["--index-strategy", "unsafe-best-match"] if names_an_index else []
