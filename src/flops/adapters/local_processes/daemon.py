@@ -17,8 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
-
 from flops.adapters.local_processes import kernel, log_file, members, protocol
 from flops.adapters.local_processes.environment import HOME_MARKER, passed_through
 from flops.adapters.local_processes.installation import Installation
@@ -83,7 +81,7 @@ def _wait_for(daemon: int) -> int:
 
 
 def _kill_offspring() -> None:
-    while offspring := [child for child in psutil.Process().children(recursive=True) if members.is_alive(child)]:
+    while offspring := members.find_offspring():
         members.kill(offspring)
         with suppress(ChildProcessError):
             os.waitpid(-1, 0)
@@ -94,6 +92,7 @@ def _kill_offspring() -> None:
 
 def _serve(home: Path) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    kernel.adopt_orphans()  # not inherited from the guard
     try:
         asyncio.run(Daemon(home, os.environ).run())
     except (FlopsError, OSError) as error:
@@ -115,7 +114,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Clean up after an earlier daemon, start what should run, serve, and stop everything in the end."""
-        await _kill_everything_below(self._home)
+        await _kill_everything(self._home)
         state = StateFile(self._home / "orchestrator" / "state.db")
         installation = Installation(self._home, state, self._environment)
         loop = asyncio.get_running_loop()
@@ -129,7 +128,7 @@ class Daemon:
         finally:
             watching.cancel()
             await installation.stop_everything()
-            await _kill_everything_below(self._home)
+            await _kill_everything(self._home)
             state.close()
 
     async def _listen(self, installation: Installation) -> None:
@@ -178,9 +177,9 @@ class Daemon:
         return await getattr(installation, name)(**arguments)
 
 
-async def _kill_everything_below(home: Path) -> None:
-    """Kill what an earlier daemon of this home may have left running."""
-    while left := members.find_members(home):
+async def _kill_everything(home: Path) -> None:
+    """Kill what runs for this home, by whichever daemon it was started."""
+    while left := [*members.find_members(home), *members.find_offspring()]:
         _log.warning("killing what is left: %s", ", ".join(str(process.pid) for process in left))
         members.kill(left)
         await asyncio.sleep(0.01)

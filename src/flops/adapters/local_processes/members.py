@@ -33,6 +33,11 @@ def find_members(home: Path, *, instance: str = "", session: int = 0) -> list[ps
     return [everything[pid] for pid in sorted(found) if is_alive(everything[pid])]
 
 
+def find_offspring() -> list[psutil.Process]:
+    """The living descendants of this process, adopted orphans included."""
+    return [process for process in psutil.Process().children(recursive=True) if is_alive(process)]
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether the process still runs; one that only waits to be reaped does not."""
     try:

@@ -148,7 +148,10 @@ class Supervisor:
         self._set(process, InstanceState.RUNNING, Ended(process.status.reason, None))
         await asyncio.wait([exit_of_main])
         exit_code = exit_of_main.result()
-        await self._clear(process)
+        try:
+            await self._clear(process)
+        except OrchestratorUnavailableError as error:
+            process.violation = error.reason
         process.status.pid = 0
         return Ended(process.violation or _reason_of(exit_code), exit_code)
 

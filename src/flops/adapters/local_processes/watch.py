@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from flops.adapters.local_processes import log_file, members
+from flops.adapters.local_processes.protocol import daemon_log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flops.adapters.local_processes.state import StateFile
     from flops.adapters.local_processes.supervisor import Supervisor
 
@@ -33,7 +36,7 @@ async def watch(
         if turn % per_round == 0:
             check_storage(supervisor)
             kill_strays(supervisor, home)
-            bound_logs(supervisor)
+            bound_logs([*(Path(process.spec.log_file) for process in supervisor.running), daemon_log(home)])
             state.save_again()
         turn += 1
         await asyncio.sleep(memory_every_s)
@@ -70,13 +73,13 @@ def kill_strays(supervisor: Supervisor, home: Path) -> None:
         members.kill([child])
 
 
-def bound_logs(supervisor: Supervisor) -> None:
+def bound_logs(paths: Iterable[Path]) -> None:
     """Rotate the logs that have grown too long."""
-    for process in supervisor.running:
+    for path in paths:
         try:
-            log_file.rotate(Path(process.spec.log_file))
+            log_file.rotate(path)
         except OSError as error:
-            _log.warning("log not rotated: %s: %s", process.spec.log_file, error)
+            _log.warning("log not rotated: %s: %s", path, error)
 
 
 def directory_bytes(directory: Path) -> int:
