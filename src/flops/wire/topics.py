@@ -10,6 +10,16 @@ _PROJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 ANY: Final = "+"
 
 
+def may_answer(request_topic: str, reply_topic: str) -> bool:
+    """Whether a request on one topic may be answered on the other.
+
+    Answers go to ``reply/<client>`` under the same prefix only, or a request could have others' topics written to.
+    """
+    prefix, _, client = reply_topic.rpartition("reply/")
+    is_reply = reply_topic.startswith(f"{prefix}reply/") and prefix[-1:] in {"", "/"}
+    return is_reply and bool(client) and not set(client) & set("+#/") and request_topic.startswith(prefix)
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """The topics of one installation; ``prefix`` lets several share a broker.
@@ -50,12 +60,29 @@ class Topics:
         """A topic of the learning plane, e.g. ``learning(id, "to", learner)``."""
         return self._topic("project", project_id, "learning", *levels)
 
+    def learning_all(self, project_id: str) -> str:
+        """From the aggregator to every learner: the global model's chunks, calls, the dismissal."""
+        return self.learning(project_id, "all")
+
+    def learning_to(self, project_id: str, learner: str) -> str:
+        """From the aggregator to one learner: its tasks, and chunks that it missed."""
+        return self.learning(project_id, "to", learner)
+
+    def learning_from(self, project_id: str, learner: str = ANY) -> str:
+        """From one learner to the aggregator: that it joins or leaves, its answers and their chunks."""
+        return self.learning(project_id, "from", learner)
+
+    def learner_of(self, topic: str) -> str | None:
+        """The learner in a ``project/<id>/learning/from/<learner>`` topic, or None."""
+        tail = self.tail_of(topic)
+        return tail[2] if tail[:2] == ("learning", "from") and len(tail) == len(("learning", "from", "id")) else None
+
     def presence(self, instance_id: str = ANY) -> str:
         """Retained, and the last will: whether an instance is online."""
         return self._topic("service", instance_id, "presence")
 
     def request(self, name: str = ANY) -> str:
-        """Requests that are not projects: lists, histories, mock data, …"""
+        """Requests that are not projects: lists, histories, mock data and so on."""
         return self._topic("request", name)
 
     def reply(self, client_id: str) -> str:

@@ -1,0 +1,205 @@
+"""The aggregator of one project: gathers the learners, trains, keeps the best model, hands it to tracking."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from flops.aggregator.configuration import AggregatorConfig
+from flops.aggregator.reporting import round_metrics, run_parameters
+from flops.aggregator.tracking_log import TrackingLog
+from flops.delivery.farewell import await_confirmation
+from flops.errors import FlopsError, ModelCodeError, StoppingError, TrainingImpossibleError
+from flops.learning.checkpoint import Checkpoints, Progress
+from flops.learning.gathering import gather
+from flops.learning.grid import Listener, MqttGrid
+from flops.learning.rounds import Plan, train
+from flops.learning.strategies import build_strategy
+from flops.wire.events import (
+    LearnerJoined,
+    LearnerLost,
+    ModelLogged,
+    RoundFinished,
+    TrackingAvailable,
+    TrainingFailed,
+    TrainingFinished,
+    TrainingStarted,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flops.delivery.service import ServiceContext
+    from flops.ports import Model, TrackedRun, Tracking
+    from flops.wire.events import Event
+
+log = logging.getLogger(__name__)
+
+MODEL_DIRECTORY: Final = "model"
+CHECKPOINT_DIRECTORY: Final = "checkpoints"
+ENDED_MARK: Final = "ended"
+CLOSE_RUN_S: Final = 5.0
+
+
+def run(context: ServiceContext, model: Model, tracking_for: Callable[[str], Tracking]) -> int:
+    """Train one project's model; every expected failure is an event, and the exit code 0.
+
+    Safe to run again after a crash: it goes on after the last finished round, and does nothing once it has ended.
+    """
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    ended = context.directory / ENDED_MARK
+    try:
+        if not ended.exists():
+            _Training(context, model, tracking_for).run()
+            ended.touch(mode=0o600)
+        await_confirmation(context)
+    except StoppingError:
+        log.info("stopped before the end of the training")
+    finally:
+        model.close()
+    return 0
+
+
+class _Training:
+    """One run of the service, from gathering the learners to the last event."""
+
+    def __init__(self, context: ServiceContext, model: Model, tracking_for: Callable[[str], Tracking]) -> None:
+        self._context, self._model = context, model
+        self._config = AggregatorConfig.model_validate(context.config)
+        self._started = time.monotonic()
+        self._examples: dict[str, int | None] = {}
+        self._checkpoints = Checkpoints(context.directory / CHECKPOINT_DIRECTORY)
+        self._tracking = TrackingLog(
+            context.bus,
+            context.topics,
+            tracking_service=self._config.tracking_service,
+            project_id=context.identity.project_id,
+            parameters=lambda: run_parameters(self._config, self._examples),
+            tracking_for=tracking_for,
+            on_available=self._announce_tracking,
+        )
+
+    def run(self) -> None:
+        grid = MqttGrid(
+            self._context.bus,
+            self._context.topics,
+            self._context.identity.project_id,
+            self._config.learners,
+            listener=Listener(
+                joined=lambda learner: self._tell(
+                    LearnerJoined(learner=learner.instance, node=learner.node, examples=learner.examples)
+                ),
+                lost=lambda learner, reason: self._tell(LearnerLost(learner=learner, reason=reason)),
+            ),
+            stopping=self._context.stopping,
+            chunk_bytes=self._context.settings.chunk_bytes,
+        )
+        try:
+            progress = self._train(grid)
+            self._publish_model(progress, grid)
+        except StoppingError:
+            raise
+        except FlopsError as error:
+            self._fail(error)
+        finally:
+            if not self._context.stopping.is_set():
+                grid.dismiss()
+            grid.close()
+            self._tracking.close()
+
+    def _train(self, grid: MqttGrid) -> Progress:
+        config, settings = self._config, self._context.settings
+        strategy = build_strategy(config.strategy, config.minimums, config.strategy_options)
+        start = self._resume()
+        plan = Plan(
+            rounds=config.rounds,
+            cycles=config.cycles,
+            minimums=config.minimums,
+            round_deadline_s=settings.round_deadline_s,
+            learner_return_s=settings.learner_return_s,
+        )
+        if start is not None and start.round >= plan.total_rounds:
+            self._tracking.start()
+            return start
+        with ThreadPoolExecutor(1, "initial-parameters") as pool:
+            # The model process starts while the learners still load their data.
+            initial = pool.submit(self._model.get_parameters) if start is None else None
+            joined = gather(
+                grid,
+                config.minimums.available,
+                deadline_s=settings.deploy_deadline_s,
+                preparation_s=settings.round_deadline_s,
+            )
+            self._examples = {learner.instance: learner.examples for learner in joined}
+            if start is None and initial is not None:
+                example = next((learner.example for learner in joined if learner.example), {})
+                start = Progress(round=0, parameters=initial.result(), example=example)
+        assert start is not None  # noqa: S101  for the type checker
+        self._tracking.start()
+        self._tell(
+            TrainingStarted(
+                rounds=plan.total_rounds,
+                strategy=config.strategy,
+                learners=[learner.instance for learner in joined],
+                resumed_after=start.round,
+            )
+        )
+        return train(plan, strategy, grid, start, self._checkpoints, self._report)
+
+    def _resume(self) -> Progress | None:
+        progress, unreadable = self._checkpoints.load()
+        if unreadable:
+            where = f"round {progress.round}" if progress is not None else "the beginning"
+            self._tell(
+                Warned(message=f"Unreadable checkpoint {', '.join(unreadable)}: the training goes on from {where}.")
+            )
+        if progress is not None and not self._checkpoints.was_reported(progress.round):
+            self._report(RoundFinished.model_validate(progress.report))
+            self._checkpoints.mark_reported(progress.round)
+        return progress
+
+    def _report(self, finished: RoundFinished) -> None:
+        self._tell(finished)
+        self._tracking.log_round(finished.round, round_metrics(finished, self._config.learners))
+
+    def _publish_model(self, progress: Progress, grid: MqttGrid) -> None:
+        best = progress.best
+        if best is None:
+            raise TrainingImpossibleError("No round was finished, so there is no model.")
+        grid.dismiss()
+        directory = self._context.directory / MODEL_DIRECTORY
+        self._model.export(best.parameters, directory, progress.example)
+        logged = self._tracking.log_model(directory, best.round, self._context.settings.deploy_deadline_s)
+        if logged is None:
+            raise TrainingImpossibleError(
+                "All rounds are done, but the tracking server could not be reached to store the model: "
+                f"{self._tracking.last_error}.",
+                round_number=progress.round,
+                remedy=f"The trained model is kept in {directory}. See 'flops logs {self._config.tracking_service}'.",
+            )
+        tracked, model_uri = logged
+        self._tell(ModelLogged(model_uri=model_uri, run_id=tracked.run_id, round=best.round, accuracy=best.accuracy))
+        self._tell(
+            TrainingFinished(
+                rounds=progress.round,
+                best_round=best.round,
+                best_accuracy=best.accuracy,
+                duration_s=time.monotonic() - self._started,
+                model_uri=model_uri,
+            )
+        )
+
+    def _fail(self, error: FlopsError) -> None:
+        details = getattr(error, "details", "") or (error.traceback if isinstance(error, ModelCodeError) else "")
+        round_number = error.round_number if isinstance(error, TrainingImpossibleError) else 0
+        self._tell(TrainingFailed(reason=error.message, remedy=error.remedy, details=details, round=round_number))
+        self._tracking.fail(CLOSE_RUN_S)
+
+    def _announce_tracking(self, run: TrackedRun) -> None:
+        self._tell(TrackingAvailable(url=run.url, experiment_id=run.experiment_id, run_id=run.run_id))
+
+    def _tell(self, event: Event) -> None:
+        self._context.events.publish(event)

@@ -1,0 +1,145 @@
+"""What a training has reached, on disk after every round, so that a restarted aggregator goes on with the next one."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from flops.errors import StoreUnavailableError, UndecodableMessageError
+from flops.wire.envelope import decode_json, encode_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+KEPT: Final = 2
+_META: Final = "meta"
+_BEST: Final = "best"
+_CURRENT: Final = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best global model so far."""
+
+    round: int
+    accuracy: float | None
+    loss: float | None
+    parameters: list[NDArray[Any]]
+
+    def is_beaten_by(self, accuracy: float | None, loss: float | None) -> bool:
+        """Whether a model with these is better: by accuracy, then by the lower loss; the earlier one wins a tie."""
+        return _rank(accuracy, loss) > _rank(self.accuracy, self.loss)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands after ``round`` rounds. ``report`` is that round's event, ``example`` one model input."""
+
+    round: int
+    parameters: list[NDArray[Any]]
+    best: Best | None = None
+    strategy_state: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    example: dict[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The last ``KEPT`` rounds of one training, each a file that appears at once and complete."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, progress: Progress) -> None:
+        """Keep ``progress`` durably, and drop what is older than the one before.
+
+        Raises:
+            StoreUnavailableError: the disk does not take it; what was there before is untouched.
+        """
+        target = self._file(progress.round)
+        unfinished = target.with_suffix(".unfinished")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                np.savez(file, **_arrays(progress))  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+            for outdated in self._files()[KEPT:]:
+                outdated.unlink(missing_ok=True)
+                self._mark(outdated).unlink(missing_ok=True)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise StoreUnavailableError(str(self._directory), error.strerror or str(error)) from error
+
+    def load(self) -> tuple[Progress | None, list[str]]:
+        """The latest progress that can be read, and the names of the files that could not."""
+        unreadable: list[str] = []
+        for file in self._files():
+            try:
+                return _read(file), unreadable
+            except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, UndecodableMessageError):
+                unreadable.append(file.name)
+        return None, unreadable
+
+    def mark_reported(self, round_number: int) -> None:
+        """Note that the round's event has been published."""
+        self._mark(self._file(round_number)).touch(mode=0o600)
+
+    def was_reported(self, round_number: int) -> bool:
+        """Whether the round's event has been published."""
+        return self._mark(self._file(round_number)).exists()
+
+    def _file(self, round_number: int) -> Path:
+        return self._directory / f"round-{round_number:06d}.npz"
+
+    def _mark(self, file: Path) -> Path:
+        return file.with_suffix(".reported")
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob("round-*.npz"), reverse=True)
+
+
+def _arrays(progress: Progress) -> dict[str, NDArray[Any]]:
+    meta: dict[str, Any] = {
+        "round": progress.round,
+        "report": progress.report,
+        "example": progress.example,
+    }
+    named = {_CURRENT: progress.parameters, **progress.strategy_state}
+    if progress.best is not None:
+        best = progress.best
+        meta["best"] = {"round": best.round, "accuracy": best.accuracy, "loss": best.loss}
+        if best.round != progress.round:
+            named[_BEST] = best.parameters
+    meta["counts"] = {name: len(arrays) for name, arrays in named.items()}
+    flat = {f"{name}.{index}": array for name, arrays in named.items() for index, array in enumerate(arrays)}
+    return {_META: np.frombuffer(encode_json(meta), dtype=np.uint8), **flat}
+
+
+def _read(file: Path) -> Progress:
+    with np.load(file, allow_pickle=False) as archive:
+        meta = decode_json(file.name, archive[_META].tobytes())
+        if not isinstance(meta, dict):
+            raise UndecodableMessageError(file.name, "it has no description")
+        named = {name: [archive[f"{name}.{index}"] for index in range(count)] for name, count in meta["counts"].items()}
+    current = named.pop(_CURRENT)
+    best = named.pop(_BEST, current)
+    return Progress(
+        round=meta["round"],
+        parameters=current,
+        best=Best(**meta["best"], parameters=best) if "best" in meta else None,
+        strategy_state=named,
+        report=meta["report"],
+        example=meta["example"],
+    )
+
+
+def _rank(accuracy: float | None, loss: float | None) -> tuple[float, float]:
+    worst = float("-inf")
+    return (worst if accuracy is None else accuracy, worst if loss is None else -loss)
