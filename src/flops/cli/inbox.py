@@ -1,0 +1,84 @@
+"""A project's inbox in the terminal: what was, and what comes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from flops.cli.output import say
+from flops.errors import EXIT_CANCELLED, EXIT_FAILED
+from flops.wire.envelope import decode_envelope
+from flops.wire.requests import ReadInbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flops.cli.session import Session
+
+COLOURS: Final = {"info": None, "success": "green", "warning": "yellow", "error": "red"}
+SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
+LAST_WORDS: Final = {"project.completed": 0, "project.failed": EXIT_FAILED, "project.cancelled": EXIT_CANCELLED}
+POLL_S: Final = 1.0
+
+Entry = dict[str, Any]
+
+
+def history(session: Session, project_id: str, *, after: int = 0) -> Iterator[Entry]:
+    """The entries that are already there, oldest first."""
+    more = True
+    while more:
+        answer = session.ask("inbox", ReadInbox(project_id=project_id, after=after))
+        yield from answer["entries"]
+        after = max([after, *(entry["sequence"] for entry in answer["entries"])])
+        more = bool(answer["more"])
+
+
+def follow(session: Session, project_id: str) -> Iterator[Entry]:
+    """All entries, then those that come, each once and in order, until the project has ended."""
+    subscription = session.bus.subscribe(session.topics.project_inbox(project_id))
+    shown = 0
+    for entry in history(session, project_id):
+        shown = int(entry["sequence"])
+        yield entry
+        if entry["event_type"] in LAST_WORDS:
+            return
+    while True:
+        delivery = subscription.receive(POLL_S)
+        if delivery is None:
+            continue
+        delivery.acknowledge()
+        entry = decode_envelope(delivery.topic, delivery.payload).data
+        missed = history(session, project_id, after=shown) if entry["sequence"] > shown + 1 else iter(())
+        for item in (*missed, entry):
+            if item["sequence"] == shown + 1:
+                shown += 1
+                yield item
+                if item["event_type"] in LAST_WORDS:
+                    return
+
+
+def watch(session: Session, project_id: str, show: Callable[[Entry], None]) -> int:
+    """Show a project until it has ended; Ctrl-C detaches. Returns the exit code."""
+    try:
+        for entry in follow(session, project_id):
+            show(entry)
+            if entry["event_type"] in LAST_WORDS:
+                return LAST_WORDS[entry["event_type"]]
+    except KeyboardInterrupt:
+        say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f")
+    return 0
+
+
+def show_entry(entry: Entry) -> None:
+    """One entry as a line, with its next step and details below."""
+    severity = str(entry["severity"])
+    time = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
+    line = f"{time} {SIGNS[severity]} {entry['text']}"
+    click.echo(click.style(line, fg=COLOURS[severity]) if COLOURS[severity] else line)
+    if entry["next_step"]:
+        click.echo(click.style(f"           → {entry['next_step']}", dim=True))
+    if entry["details"] and severity in {"warning", "error"}:
+        for detail in entry["details"].rstrip().splitlines()[-15:]:
+            click.echo(click.style(f"           | {detail}", dim=True))

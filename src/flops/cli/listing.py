@@ -1,0 +1,58 @@
+"""``flops apps``, ``services``, ``logs`` and ``tracking``."""
+
+from __future__ import annotations
+
+import click
+
+from flops.cli.output import json_option, print_result, print_table
+from flops.cli.session import session
+from flops.wire.requests import ListApps, ListServices, ReadLogs, ShowTracking
+
+
+@click.command()
+@json_option
+def apps(*, as_json: bool) -> None:
+    """List the apps of the orchestrator."""
+    with session() as opened:
+        found = opened.ask("apps", ListApps())["apps"]
+    rows = [(app["name"], app["user"]) for app in found]
+    print_result(found, as_json=as_json, render=lambda: print_table(("APP", "USER"), rows, empty="There are no apps."))
+
+
+@click.command()
+@click.option("--app", default="", help="Only the services of this app.")
+@json_option
+def services(app: str, *, as_json: bool) -> None:
+    """List services and their instances."""
+    with session() as opened:
+        found = opened.ask("services", ListServices(app=app))["services"]
+    rows = [
+        (item["id"], service["role"], service["app"], service["user"], item["node"], item["state"], item["restarts"])
+        for service in found
+        for item in service["instances"]
+    ]
+    columns = ("INSTANCE", "ROLE", "APP", "USER", "NODE", "STATE", "RESTARTS")
+    print_result(found, as_json=as_json, render=lambda: print_table(columns, rows, empty="There are no services."))
+
+
+@click.command()
+@click.argument("service")
+@click.option("--tail", "tail_lines", type=click.IntRange(1, 100_000), default=200, help="How many lines.")
+@json_option
+def logs(service: str, tail_lines: int, *, as_json: bool) -> None:
+    """Print the end of the output of a SERVICE or instance, also of one that has ended."""
+    with session() as opened:
+        text = opened.ask("logs", ReadLogs(service=service, tail_lines=tail_lines))["text"]
+    result = {"service": service, "text": text}
+    print_result(result, as_json=as_json, render=lambda: click.echo(text, nl=not text.endswith("\n")))
+
+
+@click.command()
+@click.option("--user", default="", help="Whose tracking server; yours by default.")
+@json_option
+def tracking(user: str, *, as_json: bool) -> None:
+    """Print the URL of your tracking server; it is started if it does not run."""
+    with session() as opened:
+        question = ShowTracking(user=user or opened.settings.user)
+        url = opened.ask("tracking", question, timeout_s=90)["url"]
+    print_result({"url": url}, as_json=as_json, render=lambda: click.echo(url))

@@ -1,0 +1,149 @@
+"""``flops project …`` and ``flops p``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flops.cli.inbox import history, show_entry, watch
+from flops.cli.output import json_option, print_json, print_result, print_table, say
+from flops.cli.session import Session, session
+from flops.sla_library import find_sla
+from flops.wire.requests import CancelProject, DeleteProject, ListProjects, ShowProject
+from flops.wire.sla import parse_project_sla
+
+
+@click.command(name="p")
+@click.option("--project-sla-file-name", "name", required=True, help="Name of an SLA file, or a path to one.")
+@json_option
+def p(name: str, *, as_json: bool) -> None:
+    """Start a project from a named SLA file and return at once."""
+    _start(name, follow=False, as_json=as_json)
+
+
+@click.group()
+def project() -> None:
+    """Start, list, show, follow, cancel and delete projects."""
+
+
+@project.command()
+@click.argument("file")
+@click.option("--watch/--detach", "follow", default=False, help="Show the inbox until the project has ended.")
+@json_option
+def start(file: str, *, follow: bool, as_json: bool) -> None:
+    """Start a project from an SLA FILE (a path, or the name of a shipped one)."""
+    _start(file, follow=follow, as_json=as_json)
+
+
+@project.command(name="list")
+@click.option("--user", default="", help="Only this user's projects.")
+@json_option
+def list_projects(user: str, *, as_json: bool) -> None:
+    """List all projects, newest first."""
+    with session() as opened:
+        projects = opened.ask("projects", ListProjects(user=user))["projects"]
+
+    def render() -> None:
+        rows = [
+            (
+                item["project_id"],
+                item["user"],
+                item["phase"],
+                f"{item['round']}/{item['rounds']}",
+                item["best_accuracy"],
+                item["ml_repo_url"],
+            )
+            for item in projects
+        ]
+        columns = ("PROJECT", "USER", "PHASE", "ROUND", "BEST ACCURACY", "ML REPOSITORY")
+        print_table(columns, rows, empty="There are no projects yet. Start one with 'flops project start FILE'.")
+
+    print_result(projects, as_json=as_json, render=render)
+
+
+@project.command()
+@click.argument("project_id", metavar="PROJECT")
+@json_option
+def show(project_id: str, *, as_json: bool) -> None:
+    """Show a PROJECT at a glance: status, services, what was asked."""
+    with session() as opened:
+        found = opened.ask("project", ShowProject(project_id=opened.project_id(project_id)))
+
+    def render() -> None:
+        for name, value in found["status"].items():
+            if value not in ("", None):
+                click.echo(f"{name.replace('_', ' '):>15}  {value}")
+        for service in found["services"]:
+            states = ", ".join(f"{item['id']} {item['state']}" for item in service["instances"])
+            click.echo(f"{service['role']:>15}  {states}")
+
+    print_result(found, as_json=as_json, render=render)
+
+
+@project.command()
+@click.argument("project_id", metavar="PROJECT")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the project has ended.")
+@json_option
+def inbox(project_id: str, *, follow: bool, as_json: bool) -> None:
+    """Print the inbox of a PROJECT; with --json one entry per line."""
+    with session() as opened:
+        full_id = opened.project_id(project_id)
+        show = _print_line if as_json else show_entry
+        if follow:
+            sys.exit(watch(opened, full_id, show))
+        for entry in history(opened, full_id):
+            show(entry)
+
+
+@project.command()
+@click.argument("project_id", metavar="PROJECT")
+@json_option
+def cancel(project_id: str, *, as_json: bool) -> None:
+    """Stop a PROJECT and remove what it runs."""
+    with session() as opened:
+        full_id = opened.project_id(project_id)
+        answer = opened.ask("cancel", CancelProject(project_id=full_id, by=_caller(opened)))
+    print_result(
+        {"project_id": full_id, **answer}, as_json=as_json, render=lambda: say(f"{full_id}: {answer['phase']}")
+    )
+
+
+@project.command()
+@click.argument("project_id", metavar="PROJECT")
+@json_option
+def delete(project_id: str, *, as_json: bool) -> None:
+    """Forget an ended PROJECT: its inbox, its app, its model's image and server."""
+    with session() as opened:
+        full_id = opened.project_id(project_id)
+        opened.ask("delete", DeleteProject(project_id=full_id), timeout_s=60)
+    print_result(
+        {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: say(f"{full_id} is deleted.")
+    )
+
+
+def _start(name: str, *, follow: bool, as_json: bool) -> None:
+    path = find_sla(name)
+    sla = parse_project_sla(Path(path).read_bytes()).to_document()
+    with session() as opened:
+        project_id = opened.start(sla)
+        if as_json:
+            print_json({"project_id": project_id, "inbox": opened.topics.project_inbox(project_id)})
+        else:
+            click.echo(project_id)
+        if follow:
+            sys.exit(watch(opened, project_id, _print_line if as_json else show_entry))
+    say(f"Accepted. Follow it with: flops project inbox {project_id} -f")
+
+
+def _print_line(entry: dict[str, Any]) -> None:
+    import json  # noqa: PLC0415
+
+    click.echo(json.dumps(entry, ensure_ascii=False))
+
+
+def _caller(opened: Session) -> str:
+    return os.environ.get("USER", "") or opened.settings.user

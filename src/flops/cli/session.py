@@ -1,0 +1,71 @@
+"""A command's connection to the broker: everything it asks for goes through here."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from flops.bootstrap import adapters
+from flops.delivery.requests import RequestClient
+from flops.errors import NotFoundError
+from flops.wire.requests import ListProjects, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flops.ports import Bus
+    from flops.settings import Settings
+    from flops.wire.topics import Topics
+
+ASK_TIMEOUT_S: Final = 15.0
+CONNECT_TIMEOUT_S: Final = 5.0
+PROJECT_ID_LENGTH: Final = 24
+
+
+class Session:
+    """One connection, for as long as a command runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        client_id = f"cli-{uuid.uuid4().hex[:12]}"
+        self.settings: Settings = settings
+        self.topics: Topics = adapters.topics(settings)
+        self.bus: Bus = adapters.connect(settings, client_id, persistent=False, timeout_s=CONNECT_TIMEOUT_S)
+        self._requests = RequestClient(self.bus, self.topics, client_id)
+
+    def ask(self, name: str, message: Message, *, timeout_s: float = ASK_TIMEOUT_S) -> dict[str, Any]:
+        """Ask the manager."""
+        return self._requests.ask(name, message, timeout_s)
+
+    def start(self, sla: Mapping[str, Any]) -> str:
+        """Request a project; returns its id once it is accepted."""
+        answer = self._requests.ask_on(self.topics.project_start(), sla, ASK_TIMEOUT_S, kind="project.request")
+        return str(answer["project_id"])
+
+    def project_id(self, given: str) -> str:
+        """The full id for an id, a unique beginning of one, or ``@latest``."""
+        if len(given) == PROJECT_ID_LENGTH:
+            return given
+        projects = self.ask("projects", ListProjects())["projects"]
+        if given == "@latest" and projects:
+            return str(projects[0]["project_id"])
+        found = [str(item["project_id"]) for item in projects if str(item["project_id"]).startswith(given)]
+        if len(found) == 1:
+            return found[0]
+        remedy = f"Several begin like that: {', '.join(found)}." if found else "See 'flops project list'."
+        raise NotFoundError("project", given, remedy=remedy)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._requests.close()
+        self.bus.close()
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """Connect with the settings of the environment."""
+    opened = Session(adapters.read_settings())
+    try:
+        yield opened
+    finally:
+        opened.close()
