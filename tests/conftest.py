@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests.brokers import BrokerProcess, start_mosquitto
 
+from flops.adapters.memory_bus import MemoryBroker
 from flops.tracking.service import run as run_tracking
+from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,3 +44,23 @@ def tracking_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         stopping.set()
         service.join(20)
+
+
+@pytest.fixture
+def topics() -> Topics:
+    """Topics under a prefix of this test's own, so that tests can share a broker."""
+    return Topics(prefix=f"test-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def memory_broker() -> MemoryBroker:
+    """A broker inside the process."""
+    return MemoryBroker()
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """A real Mosquitto for the whole session; tests that stop a broker start their own."""
+    broker = start_mosquitto(tmp_path_factory.mktemp("mosquitto"))
+    yield broker
+    broker.stop()

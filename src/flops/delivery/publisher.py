@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from flops.errors import UndecodableMessageError
+from flops.errors import (
+    BrokerUnreachableError,
+    FlopsError,
+    PayloadTooLargeError,
+    StoreUnavailableError,
+    UndecodableMessageError,
+)
 from flops.wire.confirmation import decode_watermarks
 from flops.wire.envelope import Envelope
 
 if TYPE_CHECKING:
-    from flops.ports import Bus, Outbox, Subscription
+    from flops.ports import Bus, Outbox
     from flops.wire.events import Event
     from flops.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
 RESEND_AFTER_S = 10.0
+RESEND_LAST_S = 300.0
+RESEND_AT_ONCE = 500
 POLL_S = 0.5
 
 
@@ -34,13 +43,14 @@ class Unconfirmed(Protocol):
 
 
 class OutboxKeeper:
-    """Sends again what the manager has not confirmed: after a reconnect, and after ``RESEND_AFTER_S``.
+    """Sends again what the manager has not confirmed: after a reconnect, and while confirmations fail to come.
 
-    A daemon thread listens to the manager's confirmations. ``sending`` is held while messages are sent, so that a
-    repetition never overtakes what is being numbered.
+    A daemon thread listens to the manager's confirmations. As long as none comes, the pause between two repetitions
+    doubles, and at most ``RESEND_AT_ONCE`` messages are repeated, so that a manager that was away is not buried.
+    ``sending`` is held while messages are sent, so that a repetition never overtakes what is being numbered.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what, where to, and as whom
         self, bus: Bus, outbox: Unconfirmed, topics: Topics, *, source: str, project_id: str, topic: str
     ) -> None:
         self.sending = threading.Lock()
@@ -48,8 +58,12 @@ class OutboxKeeper:
         self._source, self._project_id = source, project_id
         self._closing = threading.Event()
         self._confirmed = threading.Condition()
-        confirmations = bus.subscribe(topics.project_confirmed(project_id))
-        self._thread = threading.Thread(target=self._keep, args=(confirmations,), name="outbox-keeper", daemon=True)
+        self._watermark = 0
+        self._pause_s = RESEND_AFTER_S
+        self._due = 0.0
+        self._connection = 0
+        self._confirmations = bus.subscribe(topics.project_confirmed(project_id))
+        self._thread = threading.Thread(target=self._keep, name="outbox-keeper", daemon=True)
         self._thread.start()
 
     def wait_confirmed(self, timeout_s: float) -> bool:
@@ -60,38 +74,53 @@ class OutboxKeeper:
     def close(self) -> None:
         """Stop listening; what is unconfirmed stays in the outbox."""
         self._closing.set()
+        self._confirmations.close()
         self._thread.join(timeout=5)
 
-    def _keep(self, confirmations: Subscription) -> None:
-        connection, waited_s = self._bus.connection_count, 0.0
-        self._send_again()
+    def _keep(self) -> None:
         while not self._closing.is_set():
-            delivery = confirmations.receive(POLL_S)
-            if delivery is not None:
-                self._confirm(delivery.topic, delivery.payload)
-                delivery.acknowledge()
-                waited_s = 0.0
-                continue
-            waited_s += POLL_S
-            if self._bus.connection_count != connection or waited_s >= RESEND_AFTER_S:
-                connection, waited_s = self._bus.connection_count, 0.0
-                self._send_again()
-        confirmations.close()
+            try:
+                self._send_again_if_due()
+                self._listen()
+            except FlopsError as error:
+                log.warning("events wait for their confirmation", extra={"reason": str(error)})
+                self._closing.wait(POLL_S)
+
+    def _listen(self) -> None:
+        delivery = self._confirmations.receive(POLL_S)
+        if delivery is not None:
+            self._confirm(delivery.topic, delivery.payload)
+            delivery.acknowledge()
+        elif not self._bus.is_connected:
+            self._closing.wait(POLL_S)
 
     def _confirm(self, topic: str, payload: bytes) -> None:
+        if not payload:
+            return
         try:
             watermark = decode_watermarks(topic, payload).get(self._source, 0)
         except UndecodableMessageError as error:
             log.warning("confirmation ignored", extra={"topic": topic, "reason": error.reason})
             return
+        self._pause_s = RESEND_AFTER_S
+        next_due = time.monotonic() + self._pause_s
+        self._due = next_due if watermark > self._watermark else min(self._due, next_due)
+        self._watermark = max(self._watermark, watermark)
         self._outbox.confirm(self._project_id, watermark)
         with self._confirmed:
             self._confirmed.notify_all()
 
-    def _send_again(self) -> None:
+    def _send_again_if_due(self) -> None:
+        connection = self._bus.connection_count
+        if connection == self._connection and time.monotonic() < self._due:
+            return
         with self.sending:
-            for _, payload in self._outbox.unconfirmed(self._project_id):
+            unconfirmed = self._outbox.unconfirmed(self._project_id)
+            for _, payload in unconfirmed[:RESEND_AT_ONCE]:
                 self._bus.publish(self._topic, payload)
+        is_reconnected, self._connection = connection != self._connection, connection
+        self._pause_s = RESEND_AFTER_S if is_reconnected or not unconfirmed else min(self._pause_s * 2, RESEND_LAST_S)
+        self._due = time.monotonic() + self._pause_s
 
 
 class EventPublisher:
@@ -111,7 +140,14 @@ class EventPublisher:
         )
 
     def publish(self, event: Event, *, causation_id: str = "") -> Envelope:
-        """Number, store and send one event. Durable when this returns. Any thread."""
+        """Number, store and send one event. Durable when this returns. Any thread.
+
+        Where it cannot be stored, for instance because the disk is full, it is sent once and without a number: the
+        user hears of it unless the broker loses it.
+
+        Raises:
+            PayloadTooLargeError: nothing was numbered, stored or sent.
+        """
         envelope = Envelope(
             id=str(uuid.uuid4()),
             source=self._source,
@@ -125,11 +161,26 @@ class EventPublisher:
             log.info("event without a project", extra={"event": event.type})
             return envelope
         with self._keeper.sending:
-            sequence, payload = self._outbox.append(
-                self._project_id, lambda sequence: envelope.model_copy(update={"sequence": sequence}).encode()
-            )
-            self._bus.publish(self._topic, payload)
-        return envelope.model_copy(update={"sequence": sequence})
+            numbered, payload = self._store(envelope)
+            try:
+                self._bus.publish(self._topic, payload)
+            except BrokerUnreachableError as error:
+                log.warning("event waits for the broker", extra={"event": event.type, "reason": error.reason})
+        return numbered
+
+    def _store(self, envelope: Envelope) -> tuple[Envelope, bytes]:
+        def encode(sequence: int) -> bytes:
+            payload = envelope.model_copy(update={"sequence": sequence}).encode()
+            if len(payload) > self._bus.max_payload_bytes:
+                raise PayloadTooLargeError(self._topic, len(payload), self._bus.max_payload_bytes)
+            return payload
+
+        try:
+            sequence, payload = self._outbox.append(self._project_id, encode)
+        except StoreUnavailableError as error:
+            log.error("event cannot be stored", extra={"event": envelope.type, "reason": error.reason})  # noqa: TRY400
+            return envelope, encode(0)
+        return envelope.model_copy(update={"sequence": sequence}), payload
 
     def wait_confirmed(self, timeout_s: float) -> bool:
         """Wait until the manager has confirmed everything; False if it has not in time."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
 from flops.errors import FlopsError, NoAnswerError, NotFoundError, RequestRefusedError, UndecodableMessageError
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import Message, Refusal
+from flops.wire.topics import may_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flops.ports import Bus, Delivery
     from flops.wire.topics import Topics
+
+log = logging.getLogger(__name__)
 
 ANSWER_TYPE: Final = "answer"
 REFUSAL_TYPE: Final = "refusal"
@@ -107,7 +113,8 @@ def refuse(
 
 def _reply(bus: Bus, delivery: Delivery, question: Envelope | None, kind: str, data: dict[str, Any]) -> None:
     topic = (question.reply_to if question else "") or delivery.response_topic
-    if not topic or "+" in topic or "#" in topic:
+    if not may_answer(delivery.topic, topic):
+        log.info("nobody is told the answer", extra={"topic": delivery.topic, "reply_to": topic})
         return
     correlation_id = question.correlation_id if question else ""
     reply = Envelope(
@@ -119,17 +126,20 @@ def _reply(bus: Bus, delivery: Delivery, question: Envelope | None, kind: str, d
         causation_id=question.id if question else "",
         correlation_id=correlation_id or delivery.correlation_data.decode("utf-8", "replace"),
     )
-    bus.publish(topic, reply.encode())
+    bus.publish(topic, reply.encode(), correlation_data=delivery.correlation_data)
 
 
 def _error_of(answer: Envelope) -> FlopsError:
-    refusal = Refusal.model_validate(answer.data)
+    try:
+        refusal = Refusal.model_validate(answer.data)
+    except ValidationError:
+        refusal = Refusal(code=RequestRefusedError.code, message="The request was refused without a reason.")
     if refusal.code == NotFoundError.code:
-        return _Retold(refusal)
+        return _RetoldError(refusal)
     return RequestRefusedError(refusal.message, refusal_code=refusal.code, remedy=refusal.remedy, errors=refusal.errors)
 
 
-class _Retold(NotFoundError):
+class _RetoldError(NotFoundError):
     """A NotFoundError in the words of whoever answered."""
 
     def __init__(self, refusal: Refusal) -> None:
