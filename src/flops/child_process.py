@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
-from flops.errors import StoppedError
+from flops.errors import StoppingError
 
 if TYPE_CHECKING:
     import threading
@@ -52,7 +52,7 @@ def run_child(
     """Run a program to its end in a process group of its own, with nothing to read from.
 
     Raises:
-        StoppedError: ``stopping`` was set; the program and its children are gone.
+        StoppingError: ``stopping`` was set; the program and its children are gone.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
@@ -78,7 +78,7 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, stopping: threading.
             return child.wait(POLL_S)
         except subprocess.TimeoutExpired:
             if stopping is not None and stopping.is_set():
-                raise StoppedError(str(child.args[0] if isinstance(child.args, list) else child.args)) from None
+                raise StoppingError from None
     return None
 
 

@@ -212,18 +212,6 @@ class RepositoryUnavailableError(FlopsError):
         super().__init__(f"The ML repository {url} cannot be used: {reason}.", remedy=remedy)
 
 
-class StoppedError(FlopsError):
-    """The process was asked to stop in the middle of something."""
-
-    code = "stopped"
-    retryable = True
-    exit_code = EXIT_CANCELLED
-
-    def __init__(self, work: str) -> None:
-        self.work = work
-        super().__init__(f"{work} was stopped before its end.")
-
-
 class BuildFailedError(FlopsError):
     """An image could not be built. ``step`` says in which step, ``where`` at which line or package."""
 
@@ -316,3 +304,29 @@ class ServerNotReadyError(FlopsError):
     def __init__(self, reason: str, output: str) -> None:
         self.reason, self.output = reason, output
         super().__init__(f"The server does not come up: {reason}.")
+
+
+class InferenceUnavailableError(FlopsError):
+    """The inference server of a project does not answer."""
+
+    code = "inference.unavailable"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(
+            f"The inference server at {url} does not answer: {reason}.",
+            remedy="'flops services' tells whether it runs.",
+        )
+
+
+class PredictionRefusedError(FlopsError):
+    """The inference server does not take the given rows."""
+
+    code = "prediction.refused"
+    exit_code = EXIT_INVALID
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"The model at {url} does not take this input: {reason}.")

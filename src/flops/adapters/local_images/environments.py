@@ -44,6 +44,7 @@ def provide_environment(
     """Install the environment unless it is there. A shared lock on it is left to ``held``, so that it stays."""
     digest = digest_of(interpreter, lock)
     directory, marker = environments / digest, environments / digest / COMPLETE
+    private_directory(environments)
     file_lock = held.enter_context(FileLock(environments / _LOCKS / digest, uv.stopping))
     was_there = True
     while True:
@@ -75,7 +76,6 @@ def remove_unused_environment(environments: Path, digest: str, is_used: Callable
 
 
 def _install(directory: Path, interpreter: Interpreter, lock: str, uv: Uv) -> None:
-    private_directory(directory.parent)
     remove_tree(directory)
     try:
         uv.create_environment(directory, interpreter.path)

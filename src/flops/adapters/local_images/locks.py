@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from flops.adapters.local_images.trees import private_directory
-from flops.errors import StoppedError
+from flops.errors import StoppingError
 
 if TYPE_CHECKING:
     import threading
@@ -30,14 +30,13 @@ class FileLock:
         """Wait for the lock; one that is held already is converted.
 
         Raises:
-            StoppedError: the process was asked to stop while it waited.
+            StoppingError: the process was asked to stop while it waited.
         """
         while not self.try_acquire(shared=shared):
             if self._stopping is None:
                 time.sleep(POLL_S)
             elif self._stopping.wait(POLL_S):
-                work = "Waiting for another build"
-                raise StoppedError(work)
+                raise StoppingError
 
     def try_acquire(self, *, shared: bool) -> bool:
         """Take the lock if it is free."""

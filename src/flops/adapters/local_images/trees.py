@@ -43,6 +43,8 @@ def remove_tree(tree: Path) -> None:
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner may enter, with its parents."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a directory that only its owner may enter; so are those of its parents that are made on the way."""
+    missing = [path, *path.parents]
+    for directory in reversed([parent for parent in missing if not parent.exists()]):
+        directory.mkdir(mode=0o700, exist_ok=True)
     return path

@@ -1,0 +1,134 @@
+"""The role ``builder``: makes the images that one project needs, tells every step, and ends."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from flops.builder.tracking_url import find_tracking_url
+from flops.delivery.farewell import await_confirmation
+from flops.errors import BuildFailedError, FlopsError, StoppingError
+from flops.ports import ActorImages, BuildStep
+from flops.project.images import BuildStepName
+from flops.wire.events import (
+    MAX_TEXT,
+    BuildFailed,
+    BuildFinished,
+    BuildStarted,
+    BuildStepFinished,
+    BuildStepStarted,
+    ImageBuilt,
+    Warned,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flops.delivery.service import ServiceContext
+    from flops.ports import BuiltImage, ImageBuilder, Tracking
+
+ACTOR_STEPS: Final = (
+    BuildStepName.CLONE,
+    BuildStepName.CHECK,
+    BuildStepName.RESOLVE,
+    BuildStepName.INSTALL_LEARNER,
+    BuildStepName.INSTALL_AGGREGATOR,
+    BuildStepName.STORE,
+)
+MODEL_STEPS: Final = (BuildStepName.DOWNLOAD, BuildStepName.STORE)
+
+
+def run(context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[str], Tracking]) -> int:
+    """Build what the configuration asks for; returns the exit code.
+
+    A build that fails is an event and the exit code 0: the service has done its work. A build that is stopped says
+    nothing and leaves nothing.
+    """
+    work = _Builder(context, builder, tracking_for)
+    try:
+        work.build()
+    except StoppingError as error:
+        return error.exit_code
+    return 0 if await_confirmation(context) else StoppingError.exit_code
+
+
+class _Builder:
+    def __init__(self, context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[str], Tracking]) -> None:
+        self._context, self._config = context, context.config
+        self._builder, self._tracking_for = builder, tracking_for
+        self._purpose: Literal["actors", "trained-model"] = (
+            "actors" if self._config["purpose"] == "actors" else "trained-model"
+        )
+        self._step = ""
+
+    def build(self) -> None:
+        begun = time.monotonic()
+        images, steps, make = self._plan()
+        self._context.events.publish(BuildStarted(images=images, steps=[*steps]))
+        try:
+            built = make()
+        except StoppingError:
+            raise
+        except FlopsError as error:
+            self._context.events.publish(self._failure(error))
+            return
+        for image in built:
+            self._context.events.publish(
+                ImageBuilt(image=image.image, size_bytes=image.size_bytes, duration_s=image.duration_s)
+            )
+        finished = BuildFinished(purpose=self._purpose, images=images, duration_s=time.monotonic() - begun)
+        self._context.events.publish(finished)
+
+    def _plan(self) -> tuple[list[str], tuple[str, ...], Callable[[], list[BuiltImage]]]:
+        if self._purpose == "actors":
+            return sorted(self._config["images"].values()), ACTOR_STEPS, self._build_actors
+        return [str(self._config["image"])], MODEL_STEPS, self._build_trained_model
+
+    def _build_actors(self) -> list[BuiltImage]:
+        order = ActorImages(
+            url=self._config["url"],
+            commit=self._config["commit"],
+            flavor=self._config["flavor"],
+            images=self._config["images"],
+        )
+        return self._builder.build_actors(order, self._report, self._warn)
+
+    def _build_trained_model(self) -> list[BuiltImage]:
+        config, directory = self._config, self._context.directory
+        with tempfile.TemporaryDirectory(dir=directory, prefix="model-") as scratch:
+            begun = time.monotonic()
+            self._report(BuildStep(BuildStepName.DOWNLOAD))
+            url = config.get("tracking_url") or find_tracking_url(self._context, config["tracking_service"])
+            model = self._tracking_for(url).download_model(config["model_uri"], Path(scratch) / "model")
+            size_bytes = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+            self._report(BuildStep(BuildStepName.DOWNLOAD, time.monotonic() - begun, size_bytes))
+            return [self._builder.build_trained_model(config["image"], config["base_image"], model, self._report)]
+
+    def _report(self, step: BuildStep) -> None:
+        if self._context.stopping.is_set():
+            raise StoppingError
+        self._step = str(step.name)
+        if step.duration_s is None:
+            self._context.events.publish(BuildStepStarted(step=self._step))
+            return
+        self._context.events.publish(
+            BuildStepFinished(
+                step=self._step, duration_s=step.duration_s, size_bytes=step.size_bytes, detail=step.detail[:MAX_TEXT]
+            )
+        )
+
+    def _warn(self, message: str, remedy: str) -> None:
+        self._context.events.publish(Warned(message=message[:MAX_TEXT], remedy=remedy[:MAX_TEXT]))
+
+    def _failure(self, error: FlopsError) -> BuildFailed:
+        known = error if isinstance(error, BuildFailedError) else BuildFailedError(self._step, error.message)
+        return BuildFailed(
+            purpose=self._purpose,
+            step=known.step,
+            reason=known.reason[:MAX_TEXT],
+            where=known.where[:MAX_TEXT],
+            remedy=error.remedy[:MAX_TEXT],
+            details=known.details[-MAX_TEXT:],
+        )
