@@ -1,0 +1,100 @@
+"""``flops demo``: the base case, from an SLA to predictions beside the true labels."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from flops.bootstrap import adapters, installation
+from flops.cli.data import provide
+from flops.cli.inbox import show_entry, watch
+from flops.cli.output import say
+from flops.cli.session import Session, session
+from flops.inference.client import predict
+from flops.sla_library import find_sla
+from flops.wire.requests import ListData, ShowProject
+from flops.wire.sla import parse_mock_data_sla, parse_project_sla
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAMPLES: Final = 12
+BRIGHTEST: Final = 16
+
+
+@click.command()
+@click.option("--sla", default="digits_sklearn_small", show_default=True, help="The project SLA to run.")
+@click.option("--mock-data", "mock", default="digits_multi", show_default=True, help="The mock-data SLA to run before.")
+@click.option("--keep/--stop", default=False, help="Leave everything running afterwards.")
+def demo(sla: str, mock: str, *, keep: bool) -> None:
+    """Run the base case: start FLOps, provide data, train, serve, and ask the model."""
+    settings = adapters.read_settings()
+    was_up = installation.is_up(settings)
+    _headline("Starting FLOps")
+    installation.up(settings, say)
+    try:
+        with session() as opened:
+            exit_code = _run(opened, sla, mock)
+    finally:
+        if not (keep or was_up):
+            say("Stopping FLOps; nothing is deleted. ('flops demo --keep' leaves it running.)")
+            installation.down(settings)
+    sys.exit(exit_code)
+
+
+def _run(opened: Session, sla: str, mock: str) -> int:
+    _headline("Training data on the learner nodes")
+    wanted = parse_mock_data_sla(find_sla(mock, "mocks").read_bytes())
+    tag = wanted.mock_data_configuration.data_tag
+    there = opened.ask("data", ListData())["nodes"]
+    if any(tag in tags for tags in there.values()):
+        say(f"Data with the tag '{tag}' are there already.")
+    else:
+        provided = provide(opened, wanted)
+        say(f"{provided.examples:,} examples in {sum(map(len, provided.partitions.values()))} partitions.")
+    _headline("One SLA, and everything else happens by itself")
+    project = parse_project_sla(find_sla(sla).read_bytes()).to_document()
+    project_id = opened.start(project)
+    say(f"Project {project_id} is accepted; this is its inbox:")
+    exit_code = watch(opened, project_id, show_entry)
+    if exit_code:
+        return exit_code
+    status = opened.ask("project", ShowProject(project_id=project_id))["status"]
+    _headline("Predictions of the served model beside the true labels")
+    return _predict(status)
+
+
+def _predict(status: dict[str, Any]) -> int:
+    url = status["inference_url"]
+    images, labels = _samples(flat="sklearn" in status["ml_repo_url"])
+    predictions = [_digit(item) for item in predict(url, images)]
+    for label, predicted in zip(labels, predictions, strict=True):
+        click.echo(f"  predicted {predicted}, true {label}  {'✓' if predicted == label else '✗'}")
+    right = sum(predicted == label for label, predicted in zip(labels, predictions, strict=True))
+    click.echo(f"Accuracy per round and model: {status['tracking_url']}")
+    click.echo(f"The model answers at:         {url}")
+    click.echo(f"Best accuracy {status['best_accuracy']:.2%}; {right} of {len(labels)} samples are right.")
+    return 0 if right > len(labels) // 2 else 1
+
+
+def _samples(*, flat: bool) -> tuple[NDArray[Any], list[int]]:
+    """A few digits, prepared as the example repositories do it."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415  takes a second
+
+    digits = load_digits()
+    chosen = range(0, len(digits.target), len(digits.target) // SAMPLES)
+    images = digits.images[chosen].astype("float32") / BRIGHTEST
+    return images.reshape(len(images), -1) if flat else images, [int(digits.target[index]) for index in chosen]
+
+
+def _digit(prediction: object) -> int:
+    """A class, or the most probable one of a list of probabilities."""
+    if isinstance(prediction, list):
+        return max(range(len(prediction)), key=prediction.__getitem__)
+    return int(prediction)  # type: ignore[call-overload,no-any-return]
+
+
+def _headline(text: str) -> None:
+    say(click.style(f"\n── {text}", bold=True))

@@ -1,0 +1,105 @@
+"""``flops doctor``: each finding with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from flops.bootstrap import adapters, installation
+from flops.cli.output import json_option, print_result
+from flops.cli.session import Session
+from flops.errors import EXIT_FAILED, FlopsError
+from flops.wire.requests import ListData, ListServices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flops.settings import Settings
+
+MINIMUM_FREE_BYTES: Final = 5_000_000_000
+SIGNS: Final = {
+    "ok": click.style("✓", fg="green"),
+    "advice": click.style("!", fg="yellow"),
+    "fault": click.style("✗", fg="red"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and what to do about it."""
+
+    level: Literal["ok", "advice", "fault"]
+    subject: str
+    found: str
+    remedy: str = ""
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Check this installation and say what to mend. Exits with 1 if something does not work."""
+    settings = adapters.read_settings()
+    findings = [finding for check in CHECKS for finding in check(settings)]
+
+    def render() -> None:
+        for finding in findings:
+            click.echo(f"{SIGNS[finding.level]} {finding.subject}: {finding.found}")
+            if finding.remedy:
+                click.echo(f"    → {finding.remedy}")
+
+    print_result([asdict(finding) for finding in findings], as_json=as_json, render=render)
+    if any(finding.level == "fault" for finding in findings):
+        sys.exit(EXIT_FAILED)
+
+
+def _tools(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001  all checks look alike
+    from flops.adapters.embedded_broker import find_mosquitto  # noqa: PLC0415
+
+    git = shutil.which("git")
+    yield Finding("ok", "git", git) if git else Finding("fault", "git", "not installed", "Install git.")
+    mosquitto = find_mosquitto()
+    if mosquitto:
+        yield Finding("ok", "Mosquitto", mosquitto)
+    else:
+        remedy = "FLOps uses its own small broker instead. For real work install Mosquitto."
+        yield Finding("advice", "Mosquitto", "not installed", remedy)
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    place = settings.home if settings.home.exists() else settings.home.parent
+    free = shutil.disk_usage(place).free if place.exists() else 0
+    text = f"{free / 1e9:.1f} GB free under {settings.home}"
+    if free >= MINIMUM_FREE_BYTES:
+        yield Finding("ok", "disk", text)
+    else:
+        yield Finding("advice", "disk", text, "Images need room: free some, or set FLOPS_HOME to a larger disk.")
+
+
+def _services(settings: Settings) -> Iterator[Finding]:
+    if not installation.is_up(settings):
+        yield Finding("fault", "local orchestrator", "not running", "Start it with 'flops up'.")
+        return
+    yield Finding("ok", "local orchestrator", "running")
+    try:
+        opened = Session(settings)
+    except FlopsError as error:
+        yield Finding("fault", "broker", error.message, error.remedy)
+        return
+    yield Finding("ok", "broker", "answers")
+    try:
+        services = opened.ask("services", ListServices(), timeout_s=5)["services"]
+        yield Finding("ok", "manager", f"answers; {len(services)} services are deployed")
+        for node, tags in opened.ask("data", ListData(), timeout_s=5)["nodes"].items():
+            listed = ", ".join(f"{tag} ({examples:,})" for tag, examples in tags.items()) or "no data yet"
+            yield Finding("ok", f"data of node {node}", listed)
+    except FlopsError as error:
+        yield Finding("fault", "manager", error.message, "See 'flops down', then 'flops up'.")
+    finally:
+        opened.close()
+
+
+CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (_tools, _disk, _services)

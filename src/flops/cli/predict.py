@@ -1,0 +1,72 @@
+"""``flops predict``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from flops.cli.output import json_option, print_result
+from flops.cli.session import session
+from flops.errors import InvalidDataError, NotFoundError
+from flops.inference.client import predict as ask_model
+from flops.wire.requests import ShowProject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LABELS: Final = {"label", "labels", "target", "y"}
+
+
+@click.command()
+@click.argument("project_id", metavar="PROJECT")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def predict(project_id: str, file: Path, *, as_json: bool) -> None:
+    """Ask the trained model of a PROJECT for one prediction per row of FILE (.json, .csv, .npz or .parquet).
+
+    A JSON file holds a list of rows. Of a table, columns that hold labels are left out.
+    """
+    rows = read_rows(file)
+    with session() as opened:
+        full_id = opened.project_id(project_id)
+        url = opened.ask("project", ShowProject(project_id=full_id))["status"]["inference_url"]
+    if not url:
+        remedy = "Its SLA needs both post_training_steps, and it has to be completed."
+        raise NotFoundError("inference server of project", full_id, remedy=remedy)
+    predictions = ask_model(url, rows)
+    print_result(
+        {"predictions": predictions},
+        as_json=as_json,
+        render=lambda: click.echo("\n".join(json.dumps(item) for item in predictions)),
+    )
+
+
+def read_rows(file: Path) -> Sequence[Any]:
+    """The rows of a file, first dimension first.
+
+    Raises:
+        InvalidDataError: the file is none that can be read.
+    """
+    if file.suffix.lower() == ".json":
+        return _json_rows(file)
+    from flops.data.files import read_file  # noqa: PLC0415  Arrow is only for tables
+
+    table = read_file(file)
+    columns = [name for name in table.column_names if name.lower() not in LABELS]
+    if len(columns) == 1:
+        return list(table[columns[0]].to_pylist())
+    return [[row[name] for name in columns] for row in table.select(columns).to_pylist()]
+
+
+def _json_rows(file: Path) -> list[Any]:
+    try:
+        value = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidDataError(f"{file} cannot be read as JSON: {error}.") from error
+    rows = value.get("inputs", value.get("instances")) if isinstance(value, dict) else value
+    if not isinstance(rows, list) or not rows:
+        raise InvalidDataError(f"{file} holds no list of rows.", remedy='Write [[…], […]], or {"inputs": [[…]]}.')
+    return rows
