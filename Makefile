@@ -29,7 +29,7 @@ check: setup-dev ## lint, format, types, import contracts, generated documents
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m flops.wire.documents --check
+	$(BIN)/python tools/generate_documents.py --check
 
 bench: setup-dev ## measure; prints tables of ratios
 	$(PYTEST) -m bench -s tests/bench
@@ -38,7 +38,7 @@ chaos: setup-dev ## kill processes and the broker at every step
 	$(PYTEST) -m chaos tests/chaos
 
 docs: setup-dev ## write the generated documents
-	$(BIN)/python -m flops.wire.documents
+	$(BIN)/python tools/generate_documents.py
 
 format: setup-dev ## format the code
 	$(BIN)/ruff format

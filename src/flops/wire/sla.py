@@ -45,8 +45,8 @@ def _usable_url(url: str) -> str:
 
 
 Item = TypeVar("Item")
-Whole = Annotated[int, BeforeValidator(_whole)]
-Clients = Annotated[Whole, Field(ge=1, le=10_000)]
+AS_WHOLE: Final = BeforeValidator(_whole)
+Clients = Annotated[int, Field(ge=1, le=10_000), AS_WHOLE]
 Tag = Annotated[str, Field(pattern=TAG_PATTERN)]
 User = Annotated[str, Field(pattern=USER_PATTERN)]
 Distinct = Annotated[list[Item], Field(json_schema_extra={"uniqueItems": True})]
@@ -67,10 +67,12 @@ class TrainingConfiguration(_Part):
     data_tags: Distinct[Tag] = Field(
         min_length=1, max_length=64, description="Learners train on all local data under any of these tags."
     )
-    training_cycles: Annotated[Whole, Field(ge=1, le=10_000)] = Field(
+    training_cycles: Annotated[int, Field(ge=1, le=10_000), AS_WHOLE] = Field(
         1, description="Passes from the root over the clusters and back; above 1 only in mode 'hierarchical'."
     )
-    training_rounds: Annotated[Whole, Field(ge=1, le=100_000)] = Field(3, description="Train and evaluate, so often.")
+    training_rounds: Annotated[int, Field(ge=1, le=100_000), AS_WHOLE] = Field(
+        3, description="Train and evaluate, so often."
+    )
     min_available_clients: Clients = Field(1, description="How many learners must be there before a round begins.")
     min_fit_clients: Clients = Field(1, description="How many learners have to train in each round.")
     min_evaluate_clients: Clients = Field(1, description="How many learners have to evaluate in each round.")
@@ -80,9 +82,13 @@ class TrainingConfiguration(_Part):
 class ResourceConstraints(_Part):
     """Upper bounds for each actor; 0 means no bound."""
 
-    memory: Annotated[Whole, Field(ge=0, le=16_777_216)] = Field(0, description="Memory in MB; 0 means no bound.")
+    memory: Annotated[int, Field(ge=0, le=16_777_216), AS_WHOLE] = Field(
+        0, description="Memory in MB; 0 means no bound."
+    )
     vcpus: Annotated[float, Field(ge=0, le=4096)] = Field(0, description="Virtual CPUs; 0 means no bound.")
-    storage: Annotated[Whole, Field(ge=0, le=1_073_741_824)] = Field(0, description="Disk in MB; 0 means no bound.")
+    storage: Annotated[int, Field(ge=0, le=1_073_741_824), AS_WHOLE] = Field(
+        0, description="Disk in MB; 0 means no bound."
+    )
 
 
 class ProjectSla(_Part):
@@ -100,7 +106,7 @@ class ProjectSla(_Part):
     supported_platforms: Distinct[Platform] = Field(
         [], max_length=2, description="The platforms the images are for; none means: those of the nodes."
     )
-    training_configuration: TrainingConfiguration = Field(description="How the model is trained.")
+    training_configuration: TrainingConfiguration = Field(description="The data, the learners and the rounds.")
     post_training_steps: Distinct[PostTrainingStep] = Field(
         [], max_length=2, description="What happens with the trained model; deploying needs building."
     )
@@ -123,7 +129,7 @@ class MockDataConfiguration(_Part):
     dataset_name: Annotated[str, Field(pattern=DATASET_PATTERN)] = Field(
         description="'digits' (bundled), or the name of any dataset on the Hugging Face hub."
     )
-    number_of_partitions: Annotated[Whole, Field(ge=1, le=10_000)] = Field(
+    number_of_partitions: Annotated[int, Field(ge=1, le=10_000), AS_WHOLE] = Field(
         1, description="Into how many parts the dataset is split."
     )
     data_tag: Tag = Field(description="The tag that projects find the data by.")
@@ -131,7 +137,9 @@ class MockDataConfiguration(_Part):
     alpha: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         0.5, description="Concentration of the partitioner 'dirichlet': the smaller, the more skewed."
     )
-    seed: Annotated[Whole, Field(ge=0, le=2**32 - 1)] = Field(0, description="The same seed gives the same parts.")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), AS_WHOLE] = Field(
+        0, description="The same seed gives the same parts."
+    )
 
 
 class MockDataSla(_Part):
