@@ -18,7 +18,7 @@ class DataManager(DataManagerTemplate):
     def _prepare_data(self):
         digits = load_dataset().with_format("numpy")[:]
         labels = np.asarray(digits["label"], dtype=np.int64)
-        images = np.asarray(digits["image"], dtype=np.float32).reshape(len(labels), -1) / BRIGHTEST
+        images = np.asarray(digits["image"], dtype=np.float64).reshape(len(labels), -1) / BRIGHTEST
 
         shuffled = np.random.default_rng(SEED).permutation(len(labels))
         training, evaluation = np.split(shuffled, [int(TRAINING_SHARE * len(labels))])
