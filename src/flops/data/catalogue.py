@@ -129,10 +129,11 @@ class Catalogue:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         examples = 0
         stored_schema = plain_schema(schema)
+        is_plain = stored_schema.equals(schema)
         with os.fdopen(descriptor, "wb") as file:
-            with pq.ParquetWriter(file, stored_schema, compression="zstd", write_page_checksum=True) as writer:
+            with pq.ParquetWriter(file, stored_schema, compression="lz4", write_page_checksum=True) as writer:
                 for batch in batches:
-                    writer.write_batch(batch.cast(stored_schema))
+                    writer.write_batch(batch if is_plain else batch.cast(stored_schema))
                     examples += batch.num_rows
             file.flush()
             os.fsync(file.fileno())

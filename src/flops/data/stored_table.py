@@ -57,22 +57,23 @@ def stream_slices(
 
 
 def _rows(file: pq.ParquetFile, start: int, stop: int) -> Iterator[pa.RecordBatch]:
-    """The rows ``start`` to ``stop``, reading only the row groups that hold them."""
-    groups: list[int] = []
-    first_row = position = 0
+    """The rows ``start`` to ``stop``.
+
+    Row groups that hold none of them are not read, and the others one by one: asked for several, Arrow reads ahead and
+    holds them all in memory.
+    """
+    position = 0
+    batch_rows = _batch_rows(file)
     for index in range(file.num_row_groups):
-        group = file.metadata.row_group(index)
-        if position < stop and position + group.num_rows > start:
-            if not groups:
-                first_row = position
-            groups.append(index)
-        position += group.num_rows
-    position = first_row
-    for batch in file.iter_batches(batch_size=_batch_rows(file), row_groups=groups):
-        begin, end = max(start - position, 0), min(stop - position, batch.num_rows)
-        if begin < end:
-            yield batch.slice(begin, end - begin)
-        position += batch.num_rows
+        group_end = position + file.metadata.row_group(index).num_rows
+        if position >= stop or group_end <= start:
+            position = group_end
+            continue
+        for batch in file.iter_batches(batch_size=batch_rows, row_groups=[index]):
+            begin, end = max(start - position, 0), min(stop - position, batch.num_rows)
+            if begin < end:
+                yield batch.slice(begin, end - begin)
+            position += batch.num_rows
 
 
 def _batch_rows(file: pq.ParquetFile) -> int:
