@@ -9,6 +9,7 @@ from flops.errors import InvalidSettingError
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from pathlib import Path
 
@@ -90,18 +91,18 @@ def registry(settings: Settings) -> Registry:
     return LocalImageRegistry(settings.home)
 
 
-def repositories(settings: Settings) -> Repositories:
-    """Where ML repositories come from."""
+def repositories(settings: Settings, stopping: threading.Event | None = None) -> Repositories:
+    """Where ML repositories come from; ``stopping`` ends what is running."""
     from flops.adapters.git import GitRepositories  # noqa: PLC0415
 
-    return GitRepositories(examples=settings.home / "examples")
+    return GitRepositories(examples=settings.home / "examples", stopping=stopping)
 
 
-def image_builder(settings: Settings) -> ImageBuilder:
-    """What makes images."""
+def image_builder(settings: Settings, stopping: threading.Event | None = None) -> ImageBuilder:
+    """What makes images; ``stopping`` ends what is running and leaves nothing half made."""
     from flops.adapters.local_images import LocalImageBuilder  # noqa: PLC0415
 
-    return LocalImageBuilder(settings.home, repositories(settings))
+    return LocalImageBuilder(settings.home, repositories(settings, stopping), stopping=stopping)
 
 
 def local_image(settings: Settings, image: str) -> LocalImage:

@@ -167,7 +167,7 @@ class _Service:
         """Build images."""
         from flops.builder.service import run  # noqa: PLC0415
 
-        return run(self._context, adapters.image_builder(self._settings), adapters.tracking)
+        return run(self._context, adapters.image_builder(self._settings, self._context.stopping), adapters.tracking)
 
     def aggregator(self) -> int:
         """Run the rounds."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.local_images.environments import provide_environment
+from flops.adapters.local_images.environments import ResolutionMemory, provide_environment
 from flops.adapters.local_images.interpreters import choose_interpreter
-from flops.adapters.local_images.resolution import Resolution, check_flavor, resolve
+from flops.adapters.local_images.resolution import Resolution, check_flavor, question_of, resolve
 from flops.adapters.local_images.store import LocalImageStore, Manifest, write_manifest
 from flops.adapters.local_images.trees import make_read_only, private_directory, remove_tree, size_of
 from flops.adapters.local_images.uv import versions_in
@@ -105,10 +105,14 @@ class ActorBuild:
         with self.progress.step(BuildStepName.RESOLVE) as done:
             choice = choose_interpreter(self._dependencies.python, self.uv, self.environment)
             self._warn_of_other_python(choice)
-            resolution = resolve(self._dependencies, choice.interpreter.path, self.uv)
+            memory = ResolutionMemory(self.store.environments)
+            question = question_of(self._dependencies, choice.interpreter)
+            known = memory.recall(question, choice.interpreter)
+            resolution = known or resolve(self._dependencies, choice.interpreter.path, self.uv)
             check_flavor(self.order.flavor, resolution, self._dependencies)
-            packages = len(versions_in(resolution.aggregator))
-            done.detail = f"Python {choice.interpreter.version}, {packages} packages"
+            memory.keep(question, resolution)
+            packages = f"{len(versions_in(resolution.aggregator))} packages{', as before' if known else ''}"
+            done.detail = f"Python {choice.interpreter.version}, {packages}"
         return choice.interpreter, resolution
 
     def _warn_of_other_python(self, choice: Choice) -> None:

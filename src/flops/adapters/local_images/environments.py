@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from flops.adapters.local_images.locks import FileLock
+from flops.adapters.local_images.resolution import Resolution
 from flops.adapters.local_images.store import write_atomically
 from flops.adapters.local_images.trees import private_directory, remove_tree, size_of
 
@@ -21,6 +23,33 @@ if TYPE_CHECKING:
 
 COMPLETE: Final = ".flops-complete"
 _LOCKS: Final = ".locks"
+_RESOLUTIONS: Final = ".resolutions"
+
+
+class ResolutionMemory:
+    """What was resolved before and is still installed.
+
+    So a commit that changes only code gets the environments of the one before it: quickly, and exactly the same.
+    """
+
+    def __init__(self, environments: Path) -> None:
+        self._environments = environments
+
+    def recall(self, question: str, interpreter: Interpreter) -> Resolution | None:
+        """The answer to the same question, if both of its environments are there."""
+        try:
+            answer = Resolution(**json.loads(self._file(question).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        digests = (digest_of(interpreter, lock) for lock in (answer.learner, answer.aggregator))
+        return answer if all((self._environments / digest / COMPLETE).exists() for digest in digests) else None
+
+    def keep(self, question: str, answer: Resolution) -> None:
+        """Remember an answer."""
+        write_atomically(self._file(question), json.dumps(asdict(answer)))
+
+    def _file(self, question: str) -> Path:
+        return self._environments / _RESOLUTIONS / f"{question}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +89,8 @@ def provide_environment(
 
 def remove_unfinished_environments(environments: Path) -> None:
     """Remove what killed builds have left behind."""
-    for directory in environments.glob("*"):
-        if directory.name != _LOCKS and not (directory / COMPLETE).exists():
+    for directory in environments.glob("[!.]*"):
+        if not (directory / COMPLETE).exists():
             with FileLock(environments / _LOCKS / directory.name) as lock:
                 if lock.try_acquire(shared=False) and not (directory / COMPLETE).exists():
                     remove_tree(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Final
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from flops.adapters.local_images.uv import UvFailedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flops.adapters.local_images.uv import Uv
 
 OLDEST: Final = (3, 8)
-_PYENV_NAME: Final = re.compile(r"3\.\d+\.\d+")
+_RELEASE: Final = re.compile(r"3\.\d+\.\d+")
+_PROGRAM: Final = re.compile(r"python3\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,16 @@ class Choice:
 
 
 def choose_interpreter(wanted: str, uv: Uv, environment: Mapping[str, str]) -> Choice:
-    """The interpreter for a version specifier: installed, else downloaded where that is allowed, else the nearest."""
-    own = Interpreter(own_interpreter(), ".".join(map(str, sys.version_info[:3])))
-    if fits(own, wanted):
-        return Choice(own, is_exact=True)
-    installed = [own, *installed_interpreters(uv, environment)]
-    fitting = [interpreter for interpreter in installed if fits(interpreter, wanted)]
-    if fitting:
-        return Choice(max(fitting, key=lambda interpreter: Version(interpreter.version)), is_exact=True)
+    """The interpreter for a version specifier: installed, else downloaded where that is allowed, else the nearest.
+
+    uv is asked last: where pyenv's shims are on the path it needs seconds to look at all of them.
+    """
+    installed: list[Interpreter] = []
+    for look in (_own, lambda: _quick_look(environment), lambda: _uv_interpreters(uv)):
+        installed += look()
+        fitting = [interpreter for interpreter in installed if fits(interpreter, wanted)]
+        if fitting:
+            return Choice(max(fitting, key=lambda interpreter: Version(interpreter.version)), is_exact=True)
     fetched = _fetched(wanted, uv.fetch_python)
     if fetched is not None:
         return Choice(fetched, is_exact=True)
@@ -84,29 +90,32 @@ def nearest(installed: list[Interpreter], wanted: str) -> Interpreter:
     )
 
 
-def installed_interpreters(uv: Uv, environment: Mapping[str, str]) -> list[Interpreter]:
-    """What uv finds, and what pyenv has installed without making it the default."""
-    from flops.adapters.local_images.uv import UvFailedError  # noqa: PLC0415  only uv's caller knows it
+def _own() -> list[Interpreter]:
+    return [Interpreter(own_interpreter(), ".".join(map(str, sys.version_info[:3])))]
 
+
+def _quick_look(environment: Mapping[str, str]) -> list[Interpreter]:
+    """What can be told from names alone: pyenv's versions, and ``python3.N`` on the path."""
+    root = Path(environment.get("PYENV_ROOT") or Path(environment.get("HOME", "/nonexistent"), ".pyenv"))
+    named = [
+        (path / "bin" / "python", path.name) for path in root.glob("versions/3.*") if _RELEASE.fullmatch(path.name)
+    ]
+    for directory in environment.get("PATH", "").split(os.pathsep):
+        if directory and not Path(directory).is_relative_to(root):
+            paths = Path(directory).glob("python3.*")
+            named += [(path, path.name.removeprefix("python")) for path in paths if _PROGRAM.fullmatch(path.name)]
+    return [Interpreter(path.resolve(), version) for path, version in named if os.access(path, os.X_OK)]
+
+
+def _uv_interpreters(uv: Uv) -> list[Interpreter]:
     try:
         listed = json.loads(uv.installed_pythons() or "[]")
     except (UvFailedError, ValueError):
-        listed = []
-    found = [
+        return []
+    return [
         Interpreter(Path(item["path"]), item["version"])
         for item in listed
         if item.get("path") and item.get("implementation") == "cpython" and item.get("variant") == "default"
-    ]
-    return [*found, *_pyenv_interpreters(environment)]
-
-
-def _pyenv_interpreters(environment: Mapping[str, str]) -> list[Interpreter]:
-    root = Path(environment.get("PYENV_ROOT") or Path(environment.get("HOME", "/nonexistent"), ".pyenv"))
-    directories = [path for path in root.glob("versions/*") if _PYENV_NAME.fullmatch(path.name)]
-    return [
-        Interpreter(directory / "bin" / "python", directory.name)
-        for directory in directories
-        if (directory / "bin" / "python").exists()
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from flops.project.images import BuildStepName
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flops.adapters.local_images.interpreters import Interpreter
     from flops.repository.dependencies import Dependencies
 
 # What load_dataset of the repository's interface returns.
@@ -36,6 +38,13 @@ class Resolution:
 
     learner: str
     aggregator: str
+
+
+def question_of(dependencies: Dependencies, interpreter: Interpreter) -> str:
+    """A digest of all that a resolution depends on, besides what the package index offers."""
+    texts = (requirement.text for requirement in dependencies.requirements)
+    parts = (str(interpreter.path), interpreter.version, DATASETS, *SERVING, *dependencies.options, *texts)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def resolve(dependencies: Dependencies, python: Path, uv: Uv) -> Resolution:
