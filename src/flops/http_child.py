@@ -53,7 +53,9 @@ class HttpChild:
     Its standard input is a pipe that ends with this process: the program is expected to end then too.
     """
 
-    def __init__(self, command: Sequence[str], listener: socket.socket, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], listener: socket.socket, environment: Mapping[str, str], directory: Path
+    ) -> None:
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         self._tail = b""
         with listener:
@@ -64,6 +66,7 @@ class HttpChild:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
+                cwd=directory,
             )
         self._output = threading.Thread(target=self._pass_on, args=(self._process.stdout,), daemon=True)
         self._output.start()
@@ -119,8 +122,9 @@ class HttpChild:
         return False
 
     def _answers(self, path: str) -> bool:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with urllib.request.urlopen(self.url + path, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310 -- own URL
+            with direct.open(self.url + path, timeout=PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 -- HTTP
         except OSError:
             return False

@@ -34,7 +34,7 @@ def run(context: ServiceContext, announce: Callable[[str], None]) -> int:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     command = [sys.executable, "-m", "flops.tracking.server", str(directory)]
-    child = HttpChild(command, listen(directory / "port"), _environment(os.environ))
+    child = HttpChild(command, listen(directory / "port"), _environment(os.environ), directory)
     try:
         if not child.wait_until_ready(HEALTH, context.stopping, START_DEADLINE_S):
             return 0

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
-from flops.errors import NotFoundError, TrackingUnavailableError
+from flops.errors import TrackingUnavailableError
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -22,6 +22,10 @@ ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 TIMEOUT_S: Final = 15.0
 UPLOAD_TIMEOUT_S: Final = 120.0
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class MissingObjectError(TrackingUnavailableError):
+    """The server has no such endpoint, experiment, run or artifact."""
 
 
 class MlflowRest:
@@ -35,7 +39,7 @@ class MlflowRest:
         """Call one endpoint below ``/api/2.0/mlflow/``.
 
         Raises:
-            NotFoundError: the endpoint or what is asked for does not exist.
+            MissingObjectError: the endpoint or what is asked for does not exist.
             TrackingUnavailableError: the server does not answer or refuses.
         """
         data = None if body is None else json.dumps(body).encode()
@@ -85,9 +89,8 @@ class MlflowRest:
         except HTTPError as error:
             with error:
                 reason = _refusal(error)
-            if error.code == HTTPStatus.NOT_FOUND:
-                raise NotFoundError("object in the tracking server", reason) from None
-            raise TrackingUnavailableError(f"The tracking server at {self._url} refuses: {reason}.") from None
+            kind = MissingObjectError if error.code == HTTPStatus.NOT_FOUND else TrackingUnavailableError
+            raise kind(f"The tracking server at {self._url} refuses: {reason}.") from None
         except (OSError, HTTPException) as error:
             raise self._unreachable(error) from None
         return answer

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from flops.adapters.mlflow_tracking.rest import MlflowRest
+from flops.adapters.mlflow_tracking.rest import MissingObjectError, MlflowRest
 from flops.errors import NotFoundError
 from flops.ports import TrackedRun
 
@@ -89,15 +89,19 @@ class MlflowTracking:
             raise NotFoundError("model", model_uri)
         run_id, path = match.groups()
         into.mkdir(parents=True, exist_ok=True)
-        artifacts = self._run(run_id)["info"]["artifact_uri"]
-        if not self._rest.download(f"{artifacts}/{path}", into):
+        try:
+            artifacts = self._run(run_id)["info"]["artifact_uri"]
+            files = self._rest.download(f"{artifacts}/{path}", into)
+        except MissingObjectError:
+            files = 0
+        if not files:
             raise NotFoundError("model", model_uri)
         return into
 
     def _experiment(self, name: str) -> str:
         try:
             found = self._rest.call("GET", f"experiments/get-by-name?experiment_name={quote(name)}")["experiment"]
-        except NotFoundError:
+        except MissingObjectError:
             return str(self._rest.call("POST", "experiments/create", {"name": name})["experiment_id"])
         experiment_id = str(found["experiment_id"])
         if found.get("lifecycle_stage") == "deleted":
@@ -144,7 +148,7 @@ class MlflowTracking:
     def _replace_logged_model(self, run: TrackedRun, model: Path, round_number: int) -> None:
         try:
             found = self._rest.call("POST", "logged-models/search", {"experiment_ids": [run.experiment_id]})
-        except NotFoundError:
+        except MissingObjectError:
             return  # MLflow 2 has no logged models
         for earlier in found.get("models", []):
             if earlier["info"].get("source_run_id") == run.run_id:

@@ -1,0 +1,59 @@
+"""The inference server of one project: its trained model, answering over HTTP in the model's own environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from flops.errors import ServerNotReadyError
+from flops.http_child import HttpChild, listen
+from flops.learning.model_process.environment import model_environment
+from flops.wire.events import InferenceFailed, InferenceReady
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flops.delivery.service import ServiceContext
+
+log = logging.getLogger(__name__)
+
+START_DEADLINE_S: Final = 120.0
+SCORING: Final = Path(__file__).with_name("scoring.py")
+QUIET_MLFLOW: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}
+
+
+def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[str], None]) -> int:
+    """Serve the MLflow model in directory ``model`` with the interpreter ``python`` until the service is stopped.
+
+    ``announce`` hears the URL once the model answers. A model that cannot be served is an event and the exit code 0,
+    since starting it again would not help; a server that ends by itself gives 1.
+    """
+    command = [str(python), str(SCORING), str(model)]
+    environment = model_environment(os.environ, context.directory, None, QUIET_MLFLOW)
+    try:
+        child = HttpChild(command, listen(context.directory / "port"), environment, context.directory)
+    except OSError as error:
+        context.events.publish(_failure(f"The interpreter of its image cannot be started: {error}", ""))
+        return 0
+    try:
+        if not child.wait_until_ready(("/ping",), context.stopping, START_DEADLINE_S):
+            return 0
+        announce(child.url)
+        context.events.publish(InferenceReady(url=child.url))
+        exit_code = child.watch(context.stopping)
+    except ServerNotReadyError as error:
+        context.events.publish(_failure(f"The inference server does not come up: {error.reason}", error.output))
+        return 0
+    finally:
+        child.stop()
+    if exit_code is None:
+        return 0
+    log.error("inference server has ended", extra={"exit_code": exit_code})
+    return 1
+
+
+def _failure(reason: str, output: str) -> InferenceFailed:
+    remedy = "Load the model with MLflow in the ML repository's environment to see what it misses."
+    return InferenceFailed(reason=reason, remedy=remedy, details=output)
