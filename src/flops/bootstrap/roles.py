@@ -19,7 +19,7 @@ from flops.bootstrap import adapters
 from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
-from flops.errors import FlopsError
+from flops.errors import DeploymentRefusedError, FlopsError
 from flops.logs import log_to_stderr
 from flops.wire.events import MAX_TEXT, ServiceCrashed
 
@@ -195,7 +195,9 @@ class _Service:
         from flops.inference.service import run  # noqa: PLC0415
 
         image = adapters.local_image(self._settings, self._image)
-        return run(self._context, image, lambda url: self._announce(url=url))
+        if image.model is None:
+            raise DeploymentRefusedError(self._identity.service, f"{self._image} holds no trained model")
+        return run(self._context, image.python, image.model, lambda url: self._announce(url=url))
 
 
 ROLES: Final[dict[str, Callable[[_Service], int]]] = {
