@@ -434,6 +434,9 @@ class Model(Protocol):
     Parameters are lists of arrays, as ``get_model_parameters`` of the repository gives them.
     """
 
+    def start(self) -> None:
+        """Begin to start the process without waiting for it; every other call does so too. Idempotent."""
+
     def load_data(self) -> dict[str, Any]:
         """Let the model load its training data, once; returns the shape and dtype of one input."""
 

@@ -57,9 +57,12 @@ class FakeModel:
         self.go_on = threading.Event()
         self.go_on.set()
         self.is_fitting = threading.Event()
-        self.fits = self.evaluations = self.loads = 0
+        self.fits = self.evaluations = self.loads = self.starts = 0
         self.is_closed = threading.Event()
         self.exported: list[NDArray[Any]] | None = None
+
+    def start(self) -> None:
+        self.starts += 1
 
     def load_data(self) -> dict[str, Any]:
         self.loads += 1

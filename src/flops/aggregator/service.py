@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shutil
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 
 from flops.aggregator.configuration import AggregatorConfig
 from flops.aggregator.reporting import round_metrics, run_parameters
@@ -18,6 +21,7 @@ from flops.learning.grid import Listener, MqttGrid
 from flops.learning.rounds import Plan, train
 from flops.learning.strategies import build_strategy
 from flops.wire.events import (
+    MAX_TEXT,
     LearnerJoined,
     LearnerLost,
     ModelLogged,
@@ -33,14 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flops.delivery.service import ServiceContext
+    from flops.learning.roster import Learner
     from flops.ports import Model, TrackedRun, Tracking
     from flops.wire.events import Event
 
-log = logging.getLogger(__name__)
-
-MODEL_DIRECTORY: Final = "model"
+MODEL_DIRECTORY: Final = "trained-model"
 CHECKPOINT_DIRECTORY: Final = "checkpoints"
 ENDED_MARK: Final = "ended"
+TOLD_RUN: Final = "told-run"
+TICK_S: Final = 0.25
 CLOSE_RUN_S: Final = 5.0
 
 
@@ -55,12 +60,11 @@ def run(context: ServiceContext, model: Model, tracking_for: Callable[[str], Tra
         if not ended.exists():
             _Training(context, model, tracking_for).run()
             ended.touch(mode=0o600)
-        await_confirmation(context)
-    except StoppingError:
-        log.info("stopped before the end of the training")
+    except StoppingError as error:
+        return error.exit_code
     finally:
         model.close()
-    return 0
+    return 0 if await_confirmation(context) else StoppingError.exit_code
 
 
 class _Training:
@@ -101,6 +105,7 @@ class _Training:
             progress = self._train(grid)
             self._publish_model(progress, grid)
         except StoppingError:
+            self._tracking.fail(CLOSE_RUN_S)
             raise
         except FlopsError as error:
             self._fail(error)
@@ -124,20 +129,7 @@ class _Training:
         if start is not None and start.round >= plan.total_rounds:
             self._tracking.start()
             return start
-        with ThreadPoolExecutor(1, "initial-parameters") as pool:
-            # The model process starts while the learners still load their data.
-            initial = pool.submit(self._model.get_parameters) if start is None else None
-            joined = gather(
-                grid,
-                config.minimums.available,
-                deadline_s=settings.deploy_deadline_s,
-                preparation_s=settings.round_deadline_s,
-            )
-            self._examples = {learner.instance: learner.examples for learner in joined}
-            if start is None and initial is not None:
-                example = next((learner.example for learner in joined if learner.example), {})
-                start = Progress(round=0, parameters=initial.result(), example=example)
-        assert start is not None  # noqa: S101  for the type checker
+        joined, start = self._gather(grid, start)
         self._tracking.start()
         self._tell(
             TrainingStarted(
@@ -149,17 +141,51 @@ class _Training:
         )
         return train(plan, strategy, grid, start, self._checkpoints, self._report)
 
+    def _gather(self, grid: MqttGrid, start: Progress | None) -> tuple[list[Learner], Progress]:
+        """Wait for the learners, and for the initial parameters unless there is a checkpoint."""
+        settings = self._context.settings
+        initial: Future[list[Any]] = Future()
+        if start is None:
+            # The model process loads the repository's code while the learners load their data.
+            threading.Thread(target=_settle, args=(initial, self._model.get_parameters), daemon=True).start()
+        joined = gather(
+            grid,
+            self._config.minimums.available,
+            deadline_s=settings.deploy_deadline_s,
+            preparation_s=settings.round_deadline_s,
+            is_pointless=lambda: initial.done() and initial.exception() is not None,
+        )
+        self._examples = {learner.instance: learner.examples for learner in joined}
+        if start is None:
+            example = next((learner.example for learner in joined if learner.example), {})
+            start = Progress(round=0, parameters=self._await_parameters(initial), example=example)
+        return joined, start
+
+    def _await_parameters(self, initial: Future[list[Any]]) -> list[Any]:
+        while not self._context.stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                return initial.result(TICK_S)
+        raise StoppingError
+
     def _resume(self) -> Progress | None:
         progress, unreadable = self._checkpoints.load()
         if unreadable:
             where = f"round {progress.round}" if progress is not None else "the beginning"
-            self._tell(
-                Warned(message=f"Unreadable checkpoint {', '.join(unreadable)}: the training goes on from {where}.")
-            )
-        if progress is not None and not self._checkpoints.was_reported(progress.round):
-            self._report(RoundFinished.model_validate(progress.report))
-            self._checkpoints.mark_reported(progress.round)
+            names = ", ".join(unreadable)
+            self._tell(Warned(message=f"The checkpoint {names} cannot be read: the training goes on from {where}."))
+        if progress is not None:
+            self._catch_up(progress)
         return progress
+
+    def _catch_up(self, progress: Progress) -> None:
+        """Tell what may not have been told before the restart; the tracking server takes a round twice."""
+        for report in self._checkpoints.reports():
+            finished = RoundFinished.model_validate(report)
+            if finished.round <= progress.round:
+                self._tracking.log_round(finished.round, round_metrics(finished, self._config.learners))
+        if not self._checkpoints.was_reported(progress.round):
+            self._report(RoundFinished.model_validate(progress.report))
+            self._checkpoints.mark_reported(progress.round, progress.report)
 
     def _report(self, finished: RoundFinished) -> None:
         self._tell(finished)
@@ -171,6 +197,7 @@ class _Training:
             raise TrainingImpossibleError("No round was finished, so there is no model.")
         grid.dismiss()
         directory = self._context.directory / MODEL_DIRECTORY
+        shutil.rmtree(directory, ignore_errors=True)
         self._model.export(best.parameters, directory, progress.example)
         logged = self._tracking.log_model(directory, best.round, self._context.settings.deploy_deadline_s)
         if logged is None:
@@ -195,11 +222,29 @@ class _Training:
     def _fail(self, error: FlopsError) -> None:
         details = getattr(error, "details", "") or (error.traceback if isinstance(error, ModelCodeError) else "")
         round_number = error.round_number if isinstance(error, TrainingImpossibleError) else 0
-        self._tell(TrainingFailed(reason=error.message, remedy=error.remedy, details=details, round=round_number))
+        self._tell(
+            TrainingFailed(
+                reason=error.message[:MAX_TEXT],
+                remedy=error.remedy[:MAX_TEXT],
+                details=details[-MAX_TEXT:],
+                round=round_number,
+            )
+        )
         self._tracking.fail(CLOSE_RUN_S)
 
     def _announce_tracking(self, run: TrackedRun) -> None:
+        told = self._context.directory / TOLD_RUN
+        if told.exists() and told.read_text() == run.run_id:
+            return
         self._tell(TrackingAvailable(url=run.url, experiment_id=run.experiment_id, run_id=run.run_id))
+        told.write_text(run.run_id)
 
     def _tell(self, event: Event) -> None:
         self._context.events.publish(event)
+
+
+def _settle(future: Future[list[Any]], compute: Callable[[], list[Any]]) -> None:
+    try:
+        future.set_result(compute())
+    except Exception as error:  # noqa: BLE001  raised again where the result is asked for
+        future.set_exception(error)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flops.delivery.farewell import await_confirmation
-from flops.errors import DataUnavailableError, FlopsError, ModelCodeError
+from flops.errors import DataUnavailableError, FlopsError, ModelCodeError, StoppingError
+from flops.learning.arrow_file import DATA_FILE
 from flops.learning.client import client_app, performing
 from flops.learning.flower import stable_id
 from flops.learning.participant import Participant
-from flops.wire.events import LearnerFailed
-from flops.wire.learning import Joining, Leaving
+from flops.wire.events import MAX_TEXT, LearnerFailed
+from flops.wire.learning import MAX_REASON, Joining, Leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from flops.delivery.service import ServiceContext
     from flops.ports import Model, TrainingData
 
-log = logging.getLogger(__name__)
-
-DATA_FILE: Final = "data.arrow"
+CORRECT_THE_CODE: Final = "Correct the ML repository's code and start the project again."
 
 
 class LearnerConfig(BaseModel):
@@ -48,65 +47,73 @@ def run(
     write_arrow: Callable[[pa.Table, Path], None],
 ) -> int:
     """Take part in one project's training until dismissed or stopped; what the learner's code raises is an event."""
+    learner = _Learner(context, model)
     try:
-        greeting = _prepare(context, model, data, write_arrow)
-        if _participant(context, model, greeting).take_part(context.stopping):
-            await_confirmation(context)
+        greeting = learner.prepare(data, write_arrow)
+        is_dismissed = learner.participant(greeting).take_part(context.stopping)
     finally:
+        learner.ending.set()
         model.close()
-    return 0
+    return 0 if is_dismissed and await_confirmation(context) else StoppingError.exit_code
 
 
-def _prepare(
-    context: ServiceContext,
-    model: Model,
-    data: Callable[[], TrainingData],
-    write_arrow: Callable[[pa.Table, Path], None],
-) -> Joining | Leaving:
-    """Load the data, once. A learner without any stays, to tell an aggregator that comes later why it takes no part."""
-    config = LearnerConfig.model_validate(context.config)
-    try:
-        table = data().fetch(config.data_tags, share=config.share, shares=config.shares)
-        write_arrow(table, context.directory / DATA_FILE)
-        examples = table.num_rows
-        del table
-        return Joining(node=context.identity.node, examples=examples, example=model.load_data())
-    except FlopsError as error:
-        _fail(context, error)
-        return Leaving(reason=error.message, remedy=error.remedy)
+class _Learner:
+    """A learner between its start and its end; once ``ending`` is set, what fails is nobody's concern."""
 
+    def __init__(self, context: ServiceContext, model: Model) -> None:
+        self.ending = threading.Event()
+        self._context, self._model = context, model
+        self._config = LearnerConfig.model_validate(context.config)
 
-def _participant(context: ServiceContext, model: Model, greeting: Joining | Leaving) -> Participant:
-    identity = context.identity
-    perform = performing(
-        client_app(model),
-        stable_id(identity.project_id),
-        stable_id(identity.instance),
-        lambda error: _fail(context, error),
-    )
-    return Participant(
-        context.bus,
-        context.topics,
-        identity.project_id,
-        identity.instance,
-        greeting=greeting,
-        perform=perform,
-        chunk_bytes=context.settings.chunk_bytes,
-    )
+    def prepare(
+        self, data: Callable[[], TrainingData], write_arrow: Callable[[pa.Table, Path], None]
+    ) -> Joining | Leaving:
+        """Load the data, once. Without any the learner stays, to tell an aggregator that comes later why."""
+        try:
+            self._model.start()
+            examples = self._store_share(data(), write_arrow)
+            example = self._model.load_data()
+        except FlopsError as error:
+            self._fail(error)
+            return Leaving(reason=error.message[:MAX_REASON], remedy=error.remedy[:MAX_REASON])
+        return Joining(node=self._context.identity.node, examples=examples, example=example)
 
-
-def _fail(context: ServiceContext, error: FlopsError) -> None:
-    is_code = isinstance(error, ModelCodeError)
-    remedy = error.remedy or ("Correct the ML repository's code and start the project again." if is_code else "")
-    if isinstance(error, DataUnavailableError) and not error.remedy:
-        remedy = "See 'flops data list' for the tags that this node holds."
-    context.events.publish(
-        LearnerFailed(
-            learner=context.identity.instance,
-            reason=error.message,
-            where=context.identity.node,
-            remedy=remedy,
-            details=error.traceback if isinstance(error, ModelCodeError) else "",
-            call=error.call if isinstance(error, ModelCodeError) else "",
+    def participant(self, greeting: Joining | Leaving) -> Participant:
+        """This learner in the conversation with its aggregator."""
+        identity = self._context.identity
+        perform = performing(
+            client_app(self._model), stable_id(identity.project_id), stable_id(identity.instance), self._fail
         )
-    )
+        return Participant(
+            self._context.bus,
+            self._context.topics,
+            identity.project_id,
+            identity.instance,
+            greeting=greeting,
+            perform=perform,
+            chunk_bytes=self._context.settings.chunk_bytes,
+        )
+
+    def _store_share(self, data: TrainingData, write_arrow: Callable[[pa.Table, Path], None]) -> int:
+        """Put this learner's share where its model finds it; how many examples it has."""
+        table = data.fetch(self._config.data_tags, share=self._config.share, shares=self._config.shares)
+        write_arrow(table, self._context.directory / DATA_FILE)
+        return int(table.num_rows)
+
+    def _fail(self, error: FlopsError) -> None:
+        if self.ending.is_set() or self._context.stopping.is_set():
+            return
+        is_code = isinstance(error, ModelCodeError)
+        remedy = error.remedy or (CORRECT_THE_CODE if is_code else "")
+        if isinstance(error, DataUnavailableError) and not remedy:
+            remedy = "See 'flops data list' for the tags that this node holds."
+        self._context.events.publish(
+            LearnerFailed(
+                learner=self._context.identity.instance,
+                reason=error.message[:MAX_TEXT],
+                where=self._context.identity.node,
+                remedy=remedy[:MAX_TEXT],
+                details=error.traceback[-MAX_TEXT:] if isinstance(error, ModelCodeError) else "",
+                call=error.call if isinstance(error, ModelCodeError) else "",
+            )
+        )

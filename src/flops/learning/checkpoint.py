@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from dataclasses import dataclass, field
@@ -72,7 +73,6 @@ class Checkpoints:
             unfinished.replace(target)
             for outdated in self._files()[KEPT:]:
                 outdated.unlink(missing_ok=True)
-                self._mark(outdated).unlink(missing_ok=True)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise StoreUnavailableError(str(self._directory), error.strerror or str(error)) from error
@@ -87,19 +87,35 @@ class Checkpoints:
                 unreadable.append(file.name)
         return None, unreadable
 
-    def mark_reported(self, round_number: int) -> None:
-        """Note that the round's event has been published."""
-        self._mark(self._file(round_number)).touch(mode=0o600)
+    def mark_reported(self, round_number: int, report: dict[str, Any]) -> None:
+        """Note that the round's event has been published, and what it said.
+
+        Raises:
+            StoreUnavailableError: the disk does not take it.
+        """
+        try:
+            self._mark(round_number).write_bytes(encode_json(report))
+        except OSError as error:
+            raise StoreUnavailableError(str(self._directory), error.strerror or str(error)) from error
 
     def was_reported(self, round_number: int) -> bool:
         """Whether the round's event has been published."""
-        return self._mark(self._file(round_number)).exists()
+        return self._mark(round_number).exists()
+
+    def reports(self) -> list[dict[str, Any]]:
+        """What was published of the rounds so far, in their order; what cannot be read is left out."""
+        reports = []
+        for mark in sorted(self._directory.glob("round-*.json")):
+            with contextlib.suppress(OSError, UndecodableMessageError):
+                report = decode_json(mark.name, mark.read_bytes())
+                reports += [report] if isinstance(report, dict) else []
+        return reports
 
     def _file(self, round_number: int) -> Path:
         return self._directory / f"round-{round_number:06d}.npz"
 
-    def _mark(self, file: Path) -> Path:
-        return file.with_suffix(".reported")
+    def _mark(self, round_number: int) -> Path:
+        return self._directory / f"round-{round_number:06d}.json"
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("round-*.npz"), reverse=True)

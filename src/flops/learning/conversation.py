@@ -107,6 +107,7 @@ class Conversation:
         self._assignments: dict[str, Assignment] = {}
         self._global: Blob | None = None
         self._failure: FlopsError | None = None
+        self._is_dismissed = False
         self._closing = threading.Event()
         presences = (topics.presence(instance) for instance in learners)
         self._subscription = bus.subscribe(topics.learning_from(project_id), *presences)
@@ -151,7 +152,8 @@ class Conversation:
         self.changed.wait(min(TICK_S, max(deadline - time.monotonic(), 0.0)))
 
     def dismiss(self) -> None:
-        """Tell every learner that it is not needed any more."""
+        """Tell every learner that it is not needed any more; that they go then is no loss."""
+        self._is_dismissed = True
         self._say_to_all(Dismissal())
 
     def close(self) -> None:
@@ -261,7 +263,7 @@ class Conversation:
                 if item.reply is None and item.lost_at is None:
                     item.lost_at = time.monotonic()
             self.changed.notify_all()
-        if took_part:
+        if took_part and not self._is_dismissed:
             self._listener.lost(instance, reason)
 
     def _take_chunk(self, learner: str, chunk: Chunk, body: memoryview, topic: str) -> None:

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Final
 from flops.errors import TrainingImpossibleError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flops.learning.grid import MqttGrid
     from flops.learning.roster import Learner, Roster
 
 LATECOMER_GRACE_S: Final = 20.0
 
 
-def gather(grid: MqttGrid, minimum: int, *, deadline_s: float, preparation_s: float) -> list[Learner]:
+def gather(
+    grid: MqttGrid, minimum: int, *, deadline_s: float, preparation_s: float, is_pointless: Callable[[], bool]
+) -> list[Learner]:
     """Wait until every expected learner has joined or will not; those that are there.
 
     Once ``minimum`` are there the others get a short grace. Learners that do not even run are waited for
-    ``deadline_s``, those that run and still prepare their data ``preparation_s``.
+    ``deadline_s``, those that run and still prepare their data ``preparation_s``. Nobody is waited for once it
+    ``is_pointless``.
 
     Raises:
         TrainingImpossibleError: fewer than ``minimum`` came.
@@ -27,7 +32,7 @@ def gather(grid: MqttGrid, minimum: int, *, deadline_s: float, preparation_s: fl
     started = time.monotonic()
 
     def is_settled(roster: Roster) -> bool:
-        if not roster.pending or len(roster.joined) + len(roster.pending) < minimum:
+        if is_pointless() or not roster.pending or len(roster.joined) + len(roster.pending) < minimum:
             return True
         waited_s = time.monotonic() - started
         if len(roster.joined) >= minimum and waited_s >= min(LATECOMER_GRACE_S, deadline_s):
@@ -36,7 +41,7 @@ def gather(grid: MqttGrid, minimum: int, *, deadline_s: float, preparation_s: fl
 
     grid.await_roster(is_settled, max(deadline_s, preparation_s))
     roster, joined = grid.roster, grid.joined()
-    if len(joined) < minimum:
+    if len(joined) < minimum and not is_pointless():
         raise TrainingImpossibleError(
             f"The training needs {minimum} learners, but {len(joined)} of {len(roster.expected)} joined; "
             f"missing: {roster.absentees()}.",

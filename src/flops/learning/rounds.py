@@ -8,10 +8,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from flops.errors import TrainingImpossibleError
 from flops.learning.checkpoint import Best, Progress
 from flops.learning.client import ACCURACY, ARRAYS, DURATION, EXAMPLES, LOSS, METRICS
-from flops.learning.flower import AppExitException, ArrayRecord, ConfigRecord, MetricRecord, refused
+from flops.learning.flower import AppExitException, Array, ArrayRecord, ConfigRecord, MetricRecord, refused
 from flops.learning.strategies import restore_strategy, strategy_state
 from flops.wire.events import Participant, RoundFinished
 
@@ -70,6 +72,7 @@ def train(  # noqa: PLR0913, PLR0917  everything that a training is made of
         trained = _exchange(grid, tasks, plan.minimums.fit, plan, started)
         trained = _usable(trained, plan.minimums.fit, number)
         arrays = _aggregate(strategy, number, trained)
+        arrays = _with_dtypes_of(trained, arrays)
 
         _require_learners(grid, plan.minimums.evaluate, plan, number)
         tasks = strategy.configure_evaluate(number, arrays, ConfigRecord(), grid)
@@ -100,7 +103,7 @@ def train(  # noqa: PLR0913, PLR0917  everything that a training is made of
         )
         checkpoints.save(progress)
         report(event)
-        checkpoints.mark_reported(number)
+        checkpoints.mark_reported(number, progress.report)
     return progress
 
 
@@ -117,6 +120,19 @@ def _aggregate(strategy: Strategy, number: int, trained: list[Message]) -> Array
     if arrays is None:
         raise TrainingImpossibleError(_CANNOT_COMBINE.format("no model came out"), round_number=number)
     return arrays
+
+
+def _with_dtypes_of(trained: list[Message], arrays: ArrayRecord) -> ArrayRecord:
+    """The arrays in the learners' own types: some strategies widen floats, and a mean of integers is none."""
+    model = next(reply for reply in trained if reply.has_content()).content.array_records[ARRAYS]
+    if all(model[key].dtype == array.dtype for key, array in arrays.items()):
+        return arrays
+    return ArrayRecord({key: _cast(array, np.dtype(model[key].dtype)) for key, array in arrays.items()})
+
+
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    values = array.numpy()
+    return Array(np.asarray(np.rint(values) if dtype.kind in "iu" else values).astype(dtype))
 
 
 def _quality(strategy: Strategy, number: int, evaluated: list[Message]) -> tuple[float | None, float | None]:
