@@ -7,17 +7,17 @@ confirmations, not on the broker.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
 import logging
+import os
 import signal
 import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what amqtt imports
@@ -26,9 +26,6 @@ with warnings.catch_warnings():
 
 if TYPE_CHECKING:
     from amqtt.session import Session
-
-
-SHUTDOWN_S: Final = 1.0
 
 
 class OneUser(BaseAuthPlugin):  # type: ignore[misc]
@@ -49,19 +46,16 @@ class OneUser(BaseAuthPlugin):  # type: ignore[misc]
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a client that is gone is no error
-    logging.getLogger("transitions").setLevel(logging.CRITICAL)
+    """Serve until SIGTERM or SIGINT. At once then: nothing would be saved, and amqtt waits long for its clients."""
+    logging.basicConfig(level=logging.CRITICAL)  # amqtt calls it an error when a client goes, or works for a while
     settings = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     asyncio.run(_serve(settings))
     return 0
 
 
 async def _serve(settings: dict[str, str]) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     user = {name: settings[name] for name in ("username", "password_digest")}
     broker = Broker(
         {
@@ -70,9 +64,7 @@ async def _serve(settings: dict[str, str]) -> None:
         }
     )
     await broker.start()
-    await stopping.wait()
-    with contextlib.suppress(TimeoutError):  # amqtt waits for clients that do not disconnect by themselves
-        await asyncio.wait_for(broker.shutdown(), SHUTDOWN_S)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

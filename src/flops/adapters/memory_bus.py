@@ -57,10 +57,9 @@ class MemoryBroker:
         with self.lock:
             if not self._is_running:
                 raise BrokerUnreachableError("memory:", "it is stopped")
-            former = self._sessions.get(client_id)
-            if former is not None and former.bus is not None:
-                former.bus.lose_connection()
-                self._buses.remove(former.bus)
+            for former in [bus for bus in self._buses if bus.client_id == client_id]:
+                former.lose_connection()
+                self.forget(former)
             bus = MemoryBus(self, client_id, persistent=persistent, will=will, max_payload_bytes=max_payload_bytes)
             self._buses.append(bus)
             bus.restore_connection()
