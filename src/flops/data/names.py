@@ -35,6 +35,11 @@ def is_allowed(name: str) -> bool:
     return _ALLOWED.fullmatch(name) is not None
 
 
+def partition_name_of(file_stem: str) -> str:
+    """A partition name that resembles the name of the file its data come from."""
+    return (re.sub(r"[^A-Za-z0-9._-]+", "-", file_stem).lstrip("._-") or "data")[:MAX_LENGTH]
+
+
 def _check(kind: str, name: str) -> str:
     if is_allowed(name):
         return name

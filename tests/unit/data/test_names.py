@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flops.data.names import MAX_LENGTH, check_partition_name, check_tag, is_allowed
+from flops.data.names import MAX_LENGTH, check_partition_name, check_tag, is_allowed, partition_name_of
 from flops.errors import InvalidDataError
 
 
@@ -46,3 +48,15 @@ def test_a_very_long_name_is_shortened_in_the_message() -> None:
         check_tag("a" * 100_000)
 
     assert len(str(caught.value)) < 400
+
+
+@given(st.text(max_size=200))
+def test_every_file_gives_a_name_that_is_allowed(stem: str) -> None:
+    assert is_allowed(partition_name_of(stem))
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("ward 3 (2024)", "ward-3-2024-"), ("plain_1", "plain_1"), ("../x", "x"), ("数据", "data")]
+)
+def test_the_name_resembles_the_files(stem: str, name: str) -> None:
+    assert partition_name_of(stem) == name
