@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PROVIDED: Final = frozenset({"flops-utils"})
 _NAME: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
-_REPOSITORY_NAME: Final = re.compile(r"/(?P<name>[A-Za-z0-9._-]+?)(?:\.git)?(?:@[^#]*)?(?:#.*)?$")
+_REPOSITORY_NAME: Final = re.compile(r"://[^/]+/(?:[^@#]*/)?(?P<name>[A-Za-z0-9._-]+?)(?:\.git)?(?:@[^#]*)?(?:#.*)?$")
 _EGG: Final = re.compile(r"#(?:.*&)?egg=(?P<name>[A-Za-z0-9._-]+)")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
