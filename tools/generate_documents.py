@@ -12,7 +12,8 @@ import yaml
 
 from flops.wire.asyncapi import asyncapi
 from flops.wire.schemas import mock_data_schema, project_schema
-from reference_pages import error_classes, errors_page, events_page
+from flow_page import flow_page
+from reference_pages import NOTE, error_classes, errors_page, events_page, sla_page
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -24,6 +25,8 @@ def documents() -> dict[Path, str]:
         Path("docs/reference/asyncapi.yaml"): _yaml(asyncapi(version)),
         Path("docs/reference/events.md"): events_page(),
         Path("docs/reference/errors.md"): errors_page(error_classes(ROOT / "src" / "flops")),
+        Path("docs/reference/flow.md"): flow_page(ROOT / "src" / "flops" / "project" / "workflow.py", NOTE),
+        Path("docs/reference/sla.md"): sla_page([project_schema(), mock_data_schema()]),
         Path("slas/schema/project.schema.json"): _json(project_schema()),
         Path("slas/schema/mock-data.schema.json"): _json(mock_data_schema()),
     }

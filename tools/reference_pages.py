@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
@@ -85,6 +86,51 @@ says whether the same may succeed later. An SLA's error lists every fault with i
 |---|---|
 {chr(10).join(codes)}
 """
+
+
+def sla_page(schemas: Iterable[dict[str, Any]]) -> str:
+    """The keys of both kinds of SLA."""
+    parts = [f"## {schema['title']}\n\n{_keys_table(schema)}" for schema in schemas]
+    return f"""{NOTE}
+# SLAs
+
+An SLA is a JSON object, without comments and trailing commas. All its faults are told at once, each with its path, line
+and column; a key that FLOps does not know is a fault too. Beyond the table: `deploy_trained_model_image` needs
+`build_image_for_trained_model`, no learner count may exceed `min_available_clients`, and nothing is listed twice.
+
+An ML repository is named by `https://`, `http://`, `ssh://`, `git://` or `file://` URL, as `git@host:path`, by an
+absolute path, or as `example://NAME` (see `flops examples`), each optionally followed by `@` and a branch, tag or
+commit. Credentials do not belong into it: git's own are used.
+
+{chr(10).join(parts)}"""
+
+
+def _keys_table(schema: dict[str, Any]) -> str:
+    rows = list(_key_rows(schema, schema, ""))
+    return "| key | value | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _key_rows(part: dict[str, Any], schema: dict[str, Any], prefix: str) -> Iterable[str]:
+    for key, rules in part["properties"].items():
+        nested = schema["$defs"][rules["$ref"].rsplit("/", 1)[1]] if "$ref" in rules else None
+        default = (
+            "required" if key in part.get("required", []) else "" if nested else f"`{json.dumps(rules['default'])}`"
+        )
+        kind = "object" if nested else _value_name(rules)
+        yield f"| `{prefix}{key}` | {kind} | {default} | {rules['description']} |"
+        if nested:
+            yield from _key_rows(nested, schema, f"{prefix}{key}.")
+
+
+def _value_name(rules: dict[str, Any]) -> str:
+    if "enum" in rules:
+        return ", ".join(f"`{choice}`" for choice in rules["enum"])
+    if rules["type"] == "array":
+        return f"list of {_value_name(rules['items'])}"
+    names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
+    low, high = rules.get("minimum", rules.get("exclusiveMinimum")), rules.get("maximum")
+    bounds = f", {'above ' if 'exclusiveMinimum' in rules else ''}{low:,} to {high:,}" if high is not None else ""
+    return names[rules["type"]] + bounds
 
 
 def error_classes(source: Path) -> list[ErrorClass]:
