@@ -266,10 +266,12 @@ def _number(training: dict[str, Any], key: str) -> int | None:
 
 
 def _mock_data_combinations(document: dict[str, Any]) -> list[SlaFault]:
+    """An alpha without effect; the default is let pass, since ``to_document`` writes it out."""
     configuration = document.get("mock_data_configuration")
     if not isinstance(configuration, dict) or "alpha" not in configuration:
         return []
-    if configuration.get("partitioner", "iid") != "iid":
+    is_default = configuration["alpha"] == MockDataConfiguration.model_fields["alpha"].default
+    if is_default or configuration.get("partitioner", "iid") != "iid":
         return []
     message, hint = "has no effect on the partitioner 'iid'", "Set 'partitioner' to 'dirichlet', or remove it."
     return [SlaFault("mock_data_configuration.alpha", message, hint)]

@@ -182,8 +182,10 @@ def test_a_node_that_fills_up_half_way_leaves_the_earlier_mock_data(
 
 
 @pytest.mark.parametrize("path", sorted(MOCK_SLAS.glob("*.json")), ids=lambda path: path.stem)
-def test_the_shipped_mock_data_slas_are_valid(path: Path) -> None:
-    assert parse_mock_data_sla(path.read_bytes()).customer_id == "Admin"
+def test_the_shipped_mock_data_slas_are_valid_also_with_every_default_written_out(path: Path) -> None:
+    sla = parse_mock_data_sla(path.read_bytes())
+
+    assert parse_mock_data_sla(sla.to_document()) == sla
 
 
 def test_an_error_that_nobody_expected_is_an_event_too(settings: Settings) -> None:
