@@ -87,13 +87,14 @@ def put(tag: str, file: Path, node: str, name: str, *, as_json: bool) -> None:
     """Store FILE (.parquet, .csv or .npz) under TAG; it replaces a partition of the same name."""
     from flops.bootstrap import adapters  # noqa: PLC0415
     from flops.data.files import read_file  # noqa: PLC0415
+    from flops.data.names import partition_name_of  # noqa: PLC0415
 
     settings = adapters.read_settings()
     nodes = [item.name for item in settings.local_nodes if "learner" in item.capabilities]
     chosen = node or nodes[0]
     if chosen not in nodes:
         raise NotFoundError("learner node", chosen, remedy=f"There are: {', '.join(nodes)}.")
-    stored = adapters.training_data(settings)(chosen).put(tag, name or file.stem, read_file(file))
+    stored = adapters.training_data(settings)(chosen).put(tag, name or partition_name_of(file.stem), read_file(file))
     result: dict[str, Any] = {
         "node": chosen,
         "tag": stored.tag,

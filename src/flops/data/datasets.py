@@ -87,11 +87,20 @@ def _hugging_face(name: str, *, cache: Path, split: str, subset: str | None) -> 
         message = f"Hugging Face has no dataset {name!r} that anyone may read."
         raise DataUnavailableError(message, remedy="Check the name; it mostly is 'owner/name'.") from error
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        message = f"The dataset {name!r} cannot be fetched from Hugging Face: {reason}."
+        message = f"The dataset {name!r} cannot be fetched from Hugging Face: {_reason(error)}."
         remedy = "Check the name, the split and the connection to the internet; 'digits' needs none."
         raise DataUnavailableError(message, remedy=remedy) from error
     return with_features(table, features_of(table.schema))
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, except where it hides that there is no connection.
+
+    huggingface_hub 1.x closes its client after a failed connection and then fails for using a closed one.
+    """
+    if isinstance(error, RuntimeError) and "client has been closed" in str(error):
+        return "it does not answer"
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _fetch(name: str, *, cache: Path, split: str, subset: str | None) -> pa.Table:
