@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check bench chaos docs lock format clean
+.PHONY: help setup setup-dev demo test check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +24,21 @@ demo: setup ## from an SLA to predictions of a served model, on this machine
 test: setup-dev ## run the tests, without benchmarks and chaos tests
 	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile
 
-check: setup-dev ## lint, format, types, import contracts, generated documents
+check: check-lint check-format check-types check-imports check-docs ## all checks of the code (-k: do not stop at the first)
+
+check-lint: setup-dev
 	$(BIN)/ruff check
+
+check-format: setup-dev
 	$(BIN)/ruff format --check
+
+check-types: setup-dev
 	$(BIN)/mypy
+
+check-imports: setup-dev
 	$(BIN)/lint-imports
+
+check-docs: setup-dev
 	$(BIN)/python tools/generate_documents.py --check
 
 bench: setup-dev ## measure; prints tables of ratios
