@@ -33,8 +33,13 @@ class Interpreter:
     def __init__(self, python: Path, directory: Path, environment: Mapping[str, str]) -> None:
         self._connection, theirs = socket.socketpair()
         self._killed_because = ""
-        with theirs:
-            self._process = self._start(python, directory, environment, theirs.fileno())
+        try:
+            with theirs:
+                self._process = _started(python, directory, environment, theirs.fileno())
+        except OSError as error:
+            self._connection.close()
+            call, reason = "the start", f"could not be started with {python} ({error.strerror})"
+            raise ModelProcessEndedError(call, reason, "") from None
         assert self._process.stdout is not None  # noqa: S101 -- it is a pipe
         self._output = Output(self._process.stdout)
         self._reaper = threading.Thread(target=self._reap, name="model-reaper", daemon=True)
@@ -89,26 +94,6 @@ class Interpreter:
         self.kill("was closed")
         self._connection.close()
 
-    @staticmethod
-    def _start(
-        python: Path, directory: Path, environment: Mapping[str, str], descriptor: int
-    ) -> subprocess.Popen[bytes]:
-        arguments = [str(python), "-I", "-u", "-X", "utf8", "-X", "faulthandler", str(MAIN), str(descriptor)]
-        try:
-            return subprocess.Popen(
-                arguments,
-                cwd=directory,
-                env=environment,
-                pass_fds=(descriptor,),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            call = "the start"
-            raise ModelProcessEndedError(call, f"could not be started with {python} ({error.strerror})", "") from None
-
     def _reap(self) -> None:
         self._process.wait()
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -134,6 +119,19 @@ class Interpreter:
         self.kill("was killed, as it had closed its connection")
         reason = self._killed_because or _reason(self._process.returncode)
         return ModelProcessEndedError(call, reason, self._output.tail(_OUTPUT_S))
+
+
+def _started(python: Path, directory: Path, environment: Mapping[str, str], descriptor: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [str(python), "-I", "-u", "-X", "utf8", "-X", "faulthandler", str(MAIN), str(descriptor)],
+        cwd=directory,
+        env=environment,
+        pass_fds=(descriptor,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _kill_tree(pid: int) -> None:

@@ -87,17 +87,23 @@ def _flavor_module(name: str) -> ModuleType:
 
 def _signature(model: Any, name: str, example: dict[str, Any]) -> tuple[Any, list[str]]:
     """The signature from what the model makes of zeros."""
-    from mlflow.models import infer_signature  # noqa: PLC0415 -- heavy
+    from mlflow.models import ModelSignature  # noqa: PLC0415 -- heavy; its infer_signature would want scipy
 
     problems = []
     for shape, dtype in _input_structures(model, name, example):
         zeros = np.zeros([1, *shape], dtype=dtype)
         try:
-            return infer_signature(zeros, _predict(model, name, zeros)), []
+            return ModelSignature(_tensor(zeros), _tensor(_predict(model, name, zeros))), []
         except Exception as error:  # noqa: BLE001 -- the model is the user's; without a signature it is saved all the same
             problems.append(f"{type(error).__name__} for an input of shape {list(zeros.shape)}: {str(error)[:200]}")
     reason = "; ".join(problems) or "the shape of its input is not known"
     return None, [f"The model is saved without a signature, so its inputs are not checked: {reason}."]
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Any:
+    from mlflow.types.schema import Schema, TensorSpec  # noqa: PLC0415 -- heavy
+
+    return Schema([TensorSpec(array.dtype, (-1, *array.shape[1:]))])
 
 
 def _input_structures(model: Any, name: str, example: dict[str, Any]) -> Iterator[tuple[list[int], str]]:

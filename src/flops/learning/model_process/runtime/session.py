@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -94,6 +95,9 @@ class Session:
         self._watch_data(sys.modules.get("data_manager"))
         self._running = "ModelManager()"
         self._manager = module.ModelManager()
+        if os.environ.get("FLOPS_MODEL_DATA"):  # time to spare, as the actor is still fetching the data
+            with contextlib.suppress(ImportError):
+                importlib.import_module("datasets")
         return {"version": protocol.VERSION, "python": platform.python_version(), "numpy": np.__version__}, []
 
     def _watch_data(self, module: ModuleType | None) -> None:

@@ -16,14 +16,11 @@ def load_dataset() -> datasets.Dataset:
         RuntimeError: there are no data here, for instance because this is the aggregator.
     """
     path = os.environ.get("FLOPS_MODEL_DATA", "")
-    if not path:
-        message = (
-            "load_dataset() gives data on learners only; the aggregator has none. "
-            "Call it from set_model_data() or the DataManager, not while ModelManager is created."
-        )
-        raise RuntimeError(message)
     if not os.path.isfile(path):
-        message = "The training data of this learner are not there yet. Call load_dataset() from set_model_data()."
+        message = (
+            "there are no training data here: load_dataset() gives them on learners only; the aggregator has none. "
+            "Call it from set_model_data() or the DataManager, not while ModelManager is created"
+        )
         raise RuntimeError(message)
     import datasets  # noqa: PLC0415 -- takes a second, and the aggregator does without
 
