@@ -90,6 +90,8 @@ class Projects:
     def _keep(self, record: ProjectRecord, entry: Envelope) -> ProjectRecord:
         if not _is_next(record, entry):
             return record
+        news = {"entries": entry.sequence, "last_entry": str(entry.data.get("text", ""))}
+        record = replace(record, status=record.status.model_copy(update=news))
         return self._store.save(_with_watermark(record, entry), entries=[entry])
 
     def _advance(self, record: ProjectRecord, envelope: Envelope, event: Event) -> ProjectRecord:
@@ -109,6 +111,7 @@ class Projects:
             for number, command in enumerate(commands)
         ]
         news = told if envelope.source == SOURCE else [envelope, *told]
+        status = status.model_copy(update={"app": project.app.name})
         record = self._store.save(replace(record, project=project, status=status), events=news, pending=items)
         self._hand_over(items)
         return record

@@ -1,0 +1,316 @@
+"""How a project runs, as given / when / then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flops.project.commands import (
+    Announce,
+    CreateApp,
+    DeleteApp,
+    Deploy,
+    FindImages,
+    FindPlacement,
+    ResolveRepository,
+    Undeploy,
+)
+from flops.project.deployment import App, Role
+from flops.project.records import command_from_json, command_to_json, project_from_json, project_to_json
+from flops.project.state import Phase, Project
+from flops.project.workflow import step
+from flops.wire import events as e
+from flops.wire.sla import parse_project_sla
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flops.project.commands import Command
+
+ID = "0123456789abcdef01234567"
+COMMIT = "c" * 40
+URL = "https://github.com/ada/digits"
+
+
+def sla(*steps: str) -> dict[str, Any]:
+    return parse_project_sla(
+        {
+            "customerID": "Ada",
+            "ml_repo_url": URL,
+            "ml_model_flavor": "sklearn",
+            "training_configuration": {"data_tags": ["digits"], "min_available_clients": 2, "training_rounds": 3},
+            "post_training_steps": list(steps),
+            "resource_constraints": {"memory": 500, "vcpus": 1, "storage": 100},
+        }
+    ).to_document()
+
+
+BOTH = ("build_image_for_trained_model", "deploy_trained_model_image")
+ACCEPTED = e.ProjectAccepted(user="Ada", sla=sla(*BOTH))
+RESOLVED = e.RepositoryResolved(url=URL, commit=COMMIT)
+PLACED = e.PlacementDecided(nodes=["a", "b"])
+MISSING = e.ImagesMissing(images=["x"])
+FOUND = e.ImagesFound(images=["x"])
+BUILT = e.BuildFinished(purpose="actors", images=["x"], duration_s=1)
+STARTED = e.TrainingStarted(rounds=3, strategy="FedAvg", learners=["l0", "l1"])
+TRAINED = e.TrainingFinished(rounds=3, best_round=2, best_accuracy=0.9, duration_s=1, model_uri="runs:/1/model")
+PACKAGED = e.BuildFinished(purpose="trained-model", images=["m"], duration_s=1)
+SERVED = e.InferenceReady(url="http://127.0.0.1:1")
+
+TO_TRAINING = (ACCEPTED, RESOLVED, PLACED, MISSING, BUILT, STARTED)
+TO_SERVING = (*TO_TRAINING, TRAINED, PACKAGED)
+
+
+def run(*events: e.Event, project: Project | None = None) -> tuple[Project, list[Command]]:
+    """The project after all events, and the commands of the last one."""
+    commands: list[Command] = []
+    project = project or Project(ID)
+    for event in events:
+        project, commands = step(project, event)
+    return project, commands
+
+
+def settle(project: Project, commands: Sequence[Command]) -> tuple[Project, list[Command]]:
+    """Let every removal and announcement come true, as the manager would; all commands in order."""
+    done, pending = [], list(commands)
+    while pending:
+        command = pending.pop(0)
+        done.append(command)
+        event: e.Event | None = None
+        if isinstance(command, Undeploy):
+            event = e.ServiceRemoved(service=command.service)
+        elif isinstance(command, Announce):
+            event = command.event
+        if event is not None:
+            project, more = step(project, event)
+            pending += more
+    return project, done
+
+
+def deployed(commands: Sequence[Command]) -> list[str]:
+    return [command.spec.role for command in commands if isinstance(command, Deploy)]
+
+
+def removed(commands: Sequence[Command]) -> set[str]:
+    return {command.service for command in commands if isinstance(command, Undeploy)}
+
+
+class TestBaseCase:
+    def test_a_new_project_gets_its_observer_before_anything_else(self) -> None:
+        project, commands = run(ACCEPTED)
+
+        assert project.phase is Phase.CHECKING
+        assert commands[0] == CreateApp(App("Ada", "observatory"))
+        assert deployed(commands) == [Role.OBSERVER]
+        assert CreateApp(App("Ada", f"proj{ID[:12]}")) in commands
+        assert commands[-1] == ResolveRepository(URL)
+
+    def test_data_are_looked_for_before_anything_is_built(self) -> None:
+        project, commands = run(ACCEPTED, RESOLVED)
+
+        assert project.commit == COMMIT
+        assert commands == [FindPlacement(("digits",), 2)]
+
+    def test_images_of_the_commit_are_asked_for(self) -> None:
+        _, commands = run(ACCEPTED, RESOLVED, PLACED)
+
+        assert commands == [FindImages((f"ada/digits/aggregator:{COMMIT}", f"ada/digits/learner:{COMMIT}"))]
+
+    def test_missing_images_are_built_by_a_builder_of_the_project(self) -> None:
+        project, commands = run(ACCEPTED, RESOLVED, PLACED, MISSING)
+
+        assert project.phase is Phase.BUILDING
+        assert deployed(commands) == [Role.BUILDER]
+
+    def test_images_that_exist_are_not_built(self) -> None:
+        project, commands = run(ACCEPTED, RESOLVED, PLACED, FOUND)
+
+        assert project.phase is Phase.DEPLOYING
+        assert deployed(commands) == [Role.TRACKING, Role.AGGREGATOR, Role.LEARNER]
+
+    def test_the_builder_goes_when_the_images_are_there(self) -> None:
+        _, commands = run(ACCEPTED, RESOLVED, PLACED, MISSING, BUILT)
+
+        assert removed(commands) == {f"builder{ID[:12]}"}
+
+    def test_learners_on_one_node_get_disjoint_shares(self) -> None:
+        placed = e.PlacementDecided(nodes=["a", "b", "a"])
+        _, commands = run(ACCEPTED, RESOLVED, placed, FOUND)
+
+        learners = next(c.spec for c in commands if isinstance(c, Deploy) and c.spec.role is Role.LEARNER)
+        assert [(item.node, item.config["share"], item.config["shares"]) for item in learners.placements] == [
+            ("a", 0, 2),
+            ("b", 0, 1),
+            ("a", 1, 2),
+        ]
+        assert learners.resources.memory_mb == 500
+
+    def test_the_actors_go_and_the_model_is_packaged(self) -> None:
+        project, commands = run(*TO_TRAINING, TRAINED)
+
+        assert project.phase is Phase.PACKAGING
+        assert removed(commands) == {f"aggr{ID[:12]}", f"flearner{ID[:12]}"}
+        assert deployed(commands) == [Role.BUILDER]
+
+    def test_the_model_is_served(self) -> None:
+        project, commands = run(*TO_SERVING)
+
+        assert project.phase is Phase.SERVING
+        assert deployed(commands) == [Role.INFERENCE]
+
+    def test_a_completed_project_keeps_only_its_inference_server(self) -> None:
+        project, commands = settle(*run(*TO_SERVING, e.ServiceRemoved(service=f"aggr{ID[:12]}"), SERVED))
+
+        assert project.phase is Phase.COMPLETED
+        assert f"trmodel{ID[:12]}" not in removed(commands)
+        assert DeleteApp(project.app) not in commands
+
+    @pytest.mark.parametrize(("steps", "last"), [((), TRAINED), (BOTH[:1], PACKAGED)])
+    def test_a_project_ends_where_its_sla_says(self, steps: tuple[str, ...], last: e.Event) -> None:
+        accepted = e.ProjectAccepted(user="Ada", sla=sla(*steps))
+        events = (accepted, *TO_TRAINING[1:], TRAINED, *([last] if last is not TRAINED else []))
+
+        project, commands = settle(*run(*events))
+
+        assert project.phase is Phase.COMPLETED
+        assert DeleteApp(project.app) in commands
+
+    def test_the_observer_goes_after_the_end(self) -> None:
+        project, _ = settle(*run(*TO_SERVING, SERVED))
+        name = f"observ{ID[:12]}"
+
+        _, commands = step(project, e.InstanceCompleted(service=name, role=Role.OBSERVER, instance=f"{name}.0"))
+
+        assert commands == [Undeploy(name)]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("given_events", "failure"),
+        [
+            ((ACCEPTED,), e.RepositoryUnavailable(url=URL, reason="gone")),
+            ((ACCEPTED, RESOLVED), e.PlacementFailed(reason="no data")),
+            ((ACCEPTED, RESOLVED, PLACED, MISSING), e.BuildFailed(purpose="actors", step="resolve", reason="no")),
+            (TO_TRAINING[:-1], e.DeadlinePassed(deadline="deploying", after_s=300)),
+            (TO_TRAINING, e.TrainingFailed(reason="all learners gone")),
+            (TO_SERVING, e.InferenceFailed(reason="no")),
+            (TO_SERVING, e.ServiceDeploymentFailed(service="x", role=Role.INFERENCE, reason="no")),
+        ],
+    )
+    def test_a_failure_ends_the_project_with_its_reason_and_nothing_left(
+        self, given_events: tuple[e.Event, ...], failure: e.Failure
+    ) -> None:
+        before, _ = run(*given_events)
+
+        project, commands = settle(*step(before, failure))
+
+        assert project.phase is Phase.FAILED
+        assert project.deployed == ()
+        assert removed(commands) >= set(before.deployed)
+        assert DeleteApp(project.app) in commands
+        last = next(c.event for c in commands if isinstance(c, Announce))
+        assert isinstance(last, e.ProjectFailed)
+        assert last.reason
+
+    def test_a_deadline_of_a_phase_that_is_over_means_nothing(self) -> None:
+        before, _ = run(*TO_TRAINING)
+
+        assert step(before, e.DeadlinePassed(deadline="building", after_s=1)) == (before, [])
+
+    def test_one_lost_learner_is_the_aggregators_matter(self) -> None:
+        before, _ = run(*TO_TRAINING)
+
+        project, commands = step(before, _learner_failed(0))
+
+        assert (project.phase, commands) == (Phase.TRAINING, [])
+
+    def test_without_any_learner_the_project_fails(self) -> None:
+        project, _ = settle(*run(_learner_failed(0), _learner_failed(1), project=run(*TO_TRAINING)[0]))
+
+        assert project.phase is Phase.FAILED
+
+    def test_what_a_service_said_before_it_crashed_is_the_reason(self) -> None:
+        crashed = e.ServiceCrashed(role=Role.AGGREGATOR, reason="MemoryError")
+        name = f"aggr{ID[:12]}"
+        failed = e.InstanceFailed(service=name, role=Role.AGGREGATOR, instance=f"{name}.0", reason="exit code 1")
+
+        project, _ = run(crashed, failed, project=run(*TO_TRAINING)[0])
+
+        assert "MemoryError" in project.reason
+
+
+class TestCancellation:
+    @pytest.mark.parametrize("length", range(1, len(TO_SERVING) + 1))
+    def test_in_any_phase_everything_is_removed(self, length: int) -> None:
+        before, _ = run(*TO_SERVING[:length])
+
+        project, commands = settle(*step(before, e.CancellationRequested(by="Ada")))
+
+        assert project.phase is Phase.CANCELLED
+        assert removed(commands) >= set(before.deployed)
+
+    def test_an_ended_project_stays_as_it_ended(self) -> None:
+        ended, _ = settle(*run(*TO_SERVING, SERVED))
+
+        assert step(ended, e.CancellationRequested(by="Ada")) == (ended, [])
+
+
+def _learner_failed(index: int) -> e.InstanceFailed:
+    name = f"flearner{ID[:12]}"
+    return e.InstanceFailed(service=name, role=Role.LEARNER, instance=f"{name}.{index}", reason="killed")
+
+
+ANY_EVENT = st.sampled_from(
+    [
+        *TO_SERVING,
+        SERVED,
+        FOUND,
+        e.RepositoryUnavailable(url=URL, reason="gone"),
+        e.PlacementFailed(reason="no data"),
+        e.BuildFailed(purpose="actors", step="resolve", reason="no"),
+        e.TrainingFailed(reason="all gone"),
+        e.InferenceFailed(reason="no"),
+        e.CancellationRequested(by="Ada"),
+        e.Warned(message="hm"),
+        e.ServiceRemoved(service=f"aggr{ID[:12]}"),
+        e.DeadlinePassed(deadline="deploying", after_s=1),
+        _learner_failed(0),
+        _learner_failed(1),
+        e.ProjectFailed(stage="x", reason="forged"),
+    ]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(ANY_EVENT, max_size=40))
+def test_any_order_ends_well(events: list[e.Event]) -> None:
+    """Terminal phases stay terminal, and in the end nothing is deployed but a served model."""
+    project, ended = Project(ID), False
+    for event in events:
+        project, commands = step(project, event)
+        assert not ended or not [c for c in commands if isinstance(c, Deploy)]
+        project, _ = settle(project, [c for c in commands if isinstance(c, Undeploy | Announce)])
+        assert not ended or project.phase.is_terminal
+        ended = project.phase.is_terminal
+    if ended:
+        assert set(project.deployed) <= {f"trmodel{ID[:12]}"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ANY_EVENT, max_size=20))
+def test_projects_and_commands_survive_storage(events: list[e.Event]) -> None:
+    project = Project(ID)
+    for event in events:
+        project, commands = step(project, event)
+        assert project_from_json(project_to_json(project)) == project
+        assert [command_from_json(command_to_json(command)) for command in commands] == commands
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    project, _ = run(*TO_TRAINING)
+
+    assert project_from_json({**project_to_json(project), "new": 1}) == replace(project)
