@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.doubles.training import FakeModel, Training
 
-from doubles.training import FakeModel, Training
 from flops.wire.events import LearnerJoined, ModelLogged, TrackingAvailable, TrainingStarted
 
 if TYPE_CHECKING:
