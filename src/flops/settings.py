@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from flops.errors import InvalidSettingError
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CAPABILITIES: Final = ("learner", "image-builder")
+BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
 MIB: Final = 1024 * 1024
 
@@ -33,6 +35,24 @@ class BrokerAccess:
     password: str = field(default="", repr=False)
     ca_file: str = ""
     protocol: str = ""
+
+    def address(self) -> tuple[str, int, bool]:
+        """Host, port and whether to use TLS.
+
+        Raises:
+            InvalidSettingError: not ``mqtt://host[:port]`` or ``mqtts://host[:port]``; credentials do not belong there.
+        """
+        expected = "mqtt://host[:port] or mqtts://host[:port], without a user name or password,"
+        parts = urlsplit(self.url)
+        if parts.username or parts.password:
+            raise InvalidSettingError("FLOPS_BROKER_URL", f"{parts.scheme}://…@{parts.hostname}", expected)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in BROKER_PORTS or not parts.hostname or port == 0:
+            raise InvalidSettingError("FLOPS_BROKER_URL", self.url, expected)
+        return parts.hostname, port or BROKER_PORTS[parts.scheme], parts.scheme == "mqtts"
 
 
 @dataclass(frozen=True, slots=True)

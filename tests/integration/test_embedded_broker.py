@@ -44,6 +44,8 @@ def test_a_wrong_password_is_refused(broker: BrokerProcess) -> None:
     with pytest.raises((AccessDeniedError, BrokerUnreachableError), match="credentials"):
         try_connecting(replace(broker.access, username="", password=""))
     assert not embedded_broker.accepts(replace(broker.access, password=GUESS), 5)
+    with pytest.raises((AccessDeniedError, BrokerUnreachableError)):
+        embedded_broker.wait_until_ready(replace(broker.access, password=GUESS), 0.1)
 
 
 def test_the_version_is_found_out_where_it_is_not_known(broker: BrokerProcess) -> None:
@@ -199,6 +201,8 @@ def test_a_silent_server_is_given_up_in_time() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         access = BrokerAccess(f"mqtt://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(BrokerUnreachableError, match="does not answer"):
+            embedded_broker.wait_until_ready(access, 0)
         with pytest.raises(BrokerUnreachableError, match="does not answer"):
             connect(access, "client", persistent=False, max_payload_bytes=1000, timeout_s=0.5)
 

@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import pwd
+import queue
 import secrets
 import shutil
 import socket
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from flops.errors import BrokerUnreachableError, InvalidSettingError
+from flops.errors import AccessDeniedError, BrokerUnreachableError, InvalidSettingError
 from flops.settings import BrokerAccess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from paho.mqtt.reasoncodes import ReasonCode
 
     from flops.settings import Settings
 
@@ -32,6 +34,7 @@ LOOPBACK: Final = "127.0.0.1"
 USERNAME: Final = "flops"
 PROBE_S: Final = 1.0
 PROBE_PAUSE_S: Final = 0.02
+DENIALS: Final = frozenset({0x86, 0x87, 0x8A})  # MQTT 5, 3.2.2.2: bad user name or password, not authorized, banned
 PACKET_OVERHEAD_BYTES: Final = 64 * 1024
 _HASH_ITERATIONS: Final = 101
 _REPLACED: Final = frozenset({"listener", "password_file", "persistence_location", "max_packet_size", "user"})
@@ -97,47 +100,63 @@ def read_access(settings: Settings) -> BrokerAccess:
 
 
 def wait_until_ready(access: BrokerAccess, timeout_s: float) -> None:
-    """Return once the broker accepts a connection with these credentials.
+    """Return once the broker, embedded or not, accepts a connection with these credentials.
 
     Raises:
-        BrokerUnreachableError: it does not in time.
+        AccessDeniedError: it refuses them.
+        BrokerUnreachableError: it does not answer in time.
+        InvalidSettingError: the URL is none.
     """
     deadline = time.monotonic() + timeout_s
-    while not accepts(access, PROBE_S):
-        if time.monotonic() >= deadline:
-            raise BrokerUnreachableError(access.url, f"it accepts no connection within {timeout_s:g} s")
+    while (reason := _probe(access, PROBE_S)) and time.monotonic() < deadline:
         time.sleep(PROBE_PAUSE_S)
+    if reason:
+        raise BrokerUnreachableError(access.url, f"{reason} within {timeout_s:g} s")
 
 
 def accepts(access: BrokerAccess, timeout_s: float) -> bool:
-    """Whether the embedded broker behind ``access`` answers and knows these credentials."""
-    answered, is_accepted = threading.Event(), threading.Event()
-    client = Client(CallbackAPIVersion.VERSION2)
-    client.username_pw_set(access.username, access.password)
-    client.connect_timeout = timeout_s
-
-    def note(*arguments: object) -> None:
-        if not getattr(arguments[3], "is_failure", True):
-            is_accepted.set()
-        answered.set()
-
-    client.on_connect = note
-    client.on_disconnect = lambda *_: answered.set()
+    """Whether a broker answers at once and knows these credentials."""
     try:
-        client.connect(LOOPBACK, _port(access))
-    except OSError:
+        return not _probe(access, timeout_s)
+    except AccessDeniedError:
         return False
+
+
+def _probe(access: BrokerAccess, timeout_s: float) -> str:
+    """Connect once; returns why it did not work, or nothing."""
+    answers: queue.SimpleQueue[ReasonCode | None] = queue.SimpleQueue()
+    host, port, is_encrypted = access.address()
+    client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+    client.connect_timeout = timeout_s
+    client.on_connect = lambda *arguments: answers.put(arguments[3])
+    client.on_disconnect = lambda *_: answers.put(None)
+    if access.username:
+        client.username_pw_set(access.username, access.password)
+    try:
+        if is_encrypted:
+            client.tls_set(ca_certs=access.ca_file or None)
+        client.connect(host, port)
+    except OSError as error:
+        return f"it accepts no connection ({error})"
     client.loop_start()
-    answered.wait(timeout_s)
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        answer = None
     client.disconnect()
     client.loop_stop()
-    return is_accepted.is_set()
+    if answer is None:
+        return "it does not answer as an MQTT broker does"
+    if answer.value in DENIALS:
+        message = f"The broker at {access.url} refuses the credentials ({str(answer).lower()})."
+        raise AccessDeniedError(message, remedy="Check FLOPS_BROKER_USERNAME and FLOPS_BROKER_PASSWORD_FILE.")
+    return str(answer).lower() if answer.is_failure else ""
 
 
 def _access(settings: Settings, kind: str) -> BrokerAccess:
     known = _recorded(settings)
     password = known.password if known else secrets.token_urlsafe(32)
-    if known and (_is_free(_port(known)) or accepts(known, PROBE_S)):
+    if known and (_is_free(known.address()[1]) or accepts(known, PROBE_S)):
         return BrokerAccess(known.url, USERNAME, password, protocol=_PROTOCOL[kind])
     return BrokerAccess(f"mqtt://{LOOPBACK}:{_free_port()}", USERNAME, password, protocol=_PROTOCOL[kind])
 
@@ -164,10 +183,6 @@ def _password(settings: Settings) -> str:
         ) from error
 
 
-def _port(access: BrokerAccess) -> int:
-    return int(access.url.rpartition(":")[2])
-
-
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -189,7 +204,7 @@ def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: i
     passwords, configuration = directory / "passwords", directory / "mosquitto.conf"
     _write_private(passwords, f"{access.username}:{_mosquitto_hash(access.password)}\n")
     own = [
-        f"listener {_port(access)} {LOOPBACK}",
+        f"listener {access.address()[1]} {LOOPBACK}",
         f"user {pwd.getpwuid(os.getuid()).pw_name}",
         f"password_file {passwords}",
         f"persistence_location {directory}/",
@@ -202,7 +217,7 @@ def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: i
 def _write_amqtt(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:
     configuration = directory / "amqtt.json"
     fields = {
-        "bind": f"{LOOPBACK}:{_port(access)}",
+        "bind": f"{LOOPBACK}:{access.address()[1]}",
         "username": access.username,
         "password_digest": hashlib.sha256(access.password.encode()).hexdigest(),
         "max_payload_bytes": max_payload_bytes,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -13,7 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from flops.adapters.mqtt.bus import Limits, MqttBus
-from flops.errors import BrokerUnreachableError, InvalidSettingError
+from flops.errors import BrokerUnreachableError
 
 if TYPE_CHECKING:
     from flops.settings import BrokerAccess
@@ -26,7 +25,6 @@ RECONNECT_LAST_S: Final = 5.0
 _V5: Final = MQTTProtocolVersion.MQTTv5
 _V311: Final = MQTTProtocolVersion.MQTTv311
 _VERSIONS: Final = {"5": (_V5,), "3.1.1": (_V311,), "": (_V5, _V311)}
-_SCHEMES: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +68,8 @@ def connect(  # noqa: PLR0913  each says something of its own about the connecti
     raise BrokerUnreachableError(access.url, refusal)
 
 
-def address(url: str) -> tuple[str, int, bool]:
-    """Host, port and whether to use TLS.
-
-    Raises:
-        InvalidSettingError: not ``mqtt://host[:port]`` or ``mqtts://host[:port]``; credentials do not belong there.
-    """
-    expected = "mqtt://host[:port] or mqtts://host[:port], without a user name or password,"
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        raise InvalidSettingError("FLOPS_BROKER_URL", f"{parts.scheme}://…@{parts.hostname}", expected)
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if parts.scheme not in _SCHEMES or not parts.hostname or port == 0:
-        raise InvalidSettingError("FLOPS_BROKER_URL", url, expected)
-    return parts.hostname, port or _SCHEMES[parts.scheme], parts.scheme == "mqtts"
-
-
 def _open_socket(access: BrokerAccess, session: _Session, limits: Limits, version: MQTTProtocolVersion) -> MqttBus:
-    host, port, is_encrypted = address(access.url)
+    host, port, is_encrypted = access.address()
     client = _client(session, version)
     client.connect_timeout = limits.timeout_s
     if access.username:
