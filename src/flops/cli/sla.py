@@ -9,7 +9,8 @@ import click
 
 from flops.cli.output import json_option, print_json, print_result, print_table
 from flops.sla_library import SlaKind, find_sla, list_slas
-from flops.wire.sla import MockDataSla, ProjectSla, parse_mock_data_sla, parse_project_sla
+from flops.wire.schemas import mock_data_schema, project_schema
+from flops.wire.sla import parse_mock_data_sla, parse_project_sla
 
 KINDS: tuple[Literal["projects", "mocks"], ...] = ("projects", "mocks")
 kind_option = click.option(
@@ -59,4 +60,4 @@ def validate(file: Path, kind: str, *, as_json: bool) -> None:
 @kind_option
 def schema(kind: str) -> None:
     """Print the JSON Schema of an SLA, for editors."""
-    print_json((ProjectSla if kind == "projects" else MockDataSla).model_json_schema(by_alias=True))
+    print_json(project_schema() if kind == "projects" else mock_data_schema())
