@@ -229,6 +229,23 @@ def test_a_request_of_mqtt_5_carries_where_to_answer(mosquitto: BrokerProcess) -
     bus.close()
 
 
+def test_what_may_wait_while_disconnected_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flops.adapters.mqtt.unacknowledged.MAX_MESSAGES", 3)
+    broker = start_mosquitto(tmp_path)
+    bus = broker.connect("client")
+    broker.stop()
+    wait_until(lambda: not bus.is_connected)
+    for _ in range(3):
+        bus.publish("a", b"1")
+    with pytest.raises(BrokerUnreachableError, match="too much"):
+        bus.publish("a", b"1")
+    broker.start()
+    assert bus.flush(20)
+    bus.publish("a", b"1")
+    bus.close()
+    broker.stop()
+
+
 def test_a_missing_mosquitto_cannot_be_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_broker, "find_mosquitto", lambda: "")
     with pytest.raises(InvalidSettingError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ from flops.errors import BrokerUnreachableError
 
 if TYPE_CHECKING:
     from flops.settings import BrokerAccess
+
+log = logging.getLogger(__name__)
 
 KEEPALIVE_S: Final = 20
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
@@ -94,7 +97,8 @@ def _client(session: _Session, version: MQTTProtocolVersion) -> Client:
         protocol=version,
         manual_ack=True,
     )
-    client.suppress_exceptions = True  # paho logs them; raised, they would end its network thread
+    client.suppress_exceptions = True  # raised, they would end paho's network thread
+    client.enable_logger(log)
     client.reconnect_delay_set(RECONNECT_FIRST_S, RECONNECT_LAST_S)  # type: ignore[arg-type]  # it takes fractions
     if session.will is not None:
         topic, payload = session.will
