@@ -16,7 +16,7 @@ from flops.aggregator.service import run as run_aggregator
 from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
-from flops.errors import DataUnavailableError, ModelCodeError, TrackingUnavailableError
+from flops.errors import DataUnavailableError, FlopsError, ModelCodeError, TrackingUnavailableError
 from flops.learner.service import run as run_learner
 from flops.ports import StoredPartition, TrackedRun
 from flops.settings import Settings
@@ -189,13 +189,21 @@ class Running:
     def __init__(self, context: ServiceContext, target: Callable[[], int]) -> None:
         self.context = context
         self.exit_codes: list[int] = []
-        self._thread = threading.Thread(target=lambda: self.exit_codes.append(target()), daemon=True)
+        self._is_killed = False
+        self._thread = threading.Thread(target=self._run, args=(target,), daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
+    def _run(self, target: Callable[[], int]) -> None:
+        try:
+            self.exit_codes.append(target())
+        except FlopsError:
+            if not self._is_killed:
+                raise
+
+    def join(self, exit_code: int = 0) -> None:
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), f"{self.context.identity.instance} did not end"
-        assert self.exit_codes == [0]
+        assert self.exit_codes == [exit_code]
         self.context.events.close()
         self.context.bus.close((self.topic, presence_payload(self.context.identity, online=False)))
 
@@ -203,16 +211,18 @@ class Running:
     def topic(self) -> str:
         return self.context.topics.presence(self.context.identity.instance)
 
-    def stop(self) -> None:
+    def stop(self, exit_code: int) -> None:
         self.context.stopping.set()
-        self.join()
+        self.join(exit_code)
 
     def kill(self) -> None:
         """What the others see of kill -9: the last will, and then nothing any more."""
-        bus = self.context.bus
-        payload = presence_payload(self.context.identity, online=False)
-        bus.close((self.topic, payload))
+        self._is_killed = True
+        self.context.bus.close((self.topic, presence_payload(self.context.identity, online=False)))
         self.context.stopping.set()
+        self.context.events.close()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
 
 
 class Training:

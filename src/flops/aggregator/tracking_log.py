@@ -99,7 +99,8 @@ class TrackingLog:
         """Stop; what is not logged yet is dropped."""
         self._closing.set()
         self._presence.close()
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
 
     # --- the thread ---
 

@@ -139,7 +139,8 @@ def _arrays(progress: Progress) -> dict[str, NDArray[Any]]:
 
 
 def _read(file: Path) -> Progress:
-    with np.load(file, allow_pickle=False) as archive:
+    # numpy leaves a damaged file open if it opens it itself.
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         meta = decode_json(file.name, archive[_META].tobytes())
         if not isinstance(meta, dict):
             raise UndecodableMessageError(file.name, "it has no description")

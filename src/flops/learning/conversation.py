@@ -245,26 +245,26 @@ class Conversation:
                 log.warning("message ignored", extra={"topic": delivery.topic, "kind": message.kind})
 
     def _join(self, learner: Learner) -> None:
+        if not self.roster.is_joined(learner.instance):
+            self._listener.joined(learner)
         with self.changed:
-            is_new = self.roster.join(learner)
+            self.roster.join(learner)
             unanswered = [item for item in self._assignments_of(learner.instance) if item.reply is None]
             for item in unanswered:
                 item.lost_at = None
             self.changed.notify_all()
-        if is_new:
-            self._listener.joined(learner)
         for item in unanswered:
             self._say_to(learner.instance, item.task)
 
-    def _lose(self, instance: str, reason: str, remove: Callable[[str], bool]) -> None:
+    def _lose(self, instance: str, reason: str, remove: Callable[[str], None]) -> None:
+        if self.roster.is_joined(instance) and not self._is_dismissed:
+            self._listener.lost(instance, reason)
         with self.changed:
-            took_part = remove(instance)
+            remove(instance)
             for item in self._assignments_of(instance):
                 if item.reply is None and item.lost_at is None:
                     item.lost_at = time.monotonic()
             self.changed.notify_all()
-        if took_part and not self._is_dismissed:
-            self._listener.lost(instance, reason)
 
     def _take_chunk(self, learner: str, chunk: Chunk, body: memoryview, topic: str) -> None:
         item = self._current(learner)

@@ -129,8 +129,7 @@ class MqttGrid(Grid):
         with self._conversation.changed:
             for item in self._await_replies(message_ids, minimum, timeout_s, return_s):
                 if item.reply is None:
-                    was_lost = item.lost_at is not None
-                    what = "was lost" if was_lost else f"did not answer within {timeout_s:.3g} s"
+                    what = "did not answer in time" if item.lost_at is None else "was lost"
                     item.fail(NODE_UNAVAILABLE, f"{item.learner} {what}")
         # In a fixed order, because floating-point sums depend on it.
         return sorted(self.pull_messages(message_ids), key=lambda reply: reply.metadata.src_node_id)

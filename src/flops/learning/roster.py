@@ -39,27 +39,25 @@ class Roster:
         """Whether a learner of this name may take part."""
         return instance in self.expected
 
-    def join(self, learner: Learner) -> bool:
-        """Note that a learner takes part; False if that was known."""
-        is_new = learner.instance not in self._joined
+    def join(self, learner: Learner) -> None:
+        """Note that a learner takes part."""
         self._joined[learner.instance] = learner
         self._online.add(learner.instance)
         self._left.pop(learner.instance, None)
-        return is_new
 
     def come_online(self, instance: str) -> None:
         """Note that a learner's process runs."""
         self._online.add(instance)
 
-    def go_offline(self, instance: str) -> bool:
-        """Note that a learner's process is gone; False if it did not take part."""
+    def go_offline(self, instance: str) -> None:
+        """Note that a learner's process is gone."""
         self._online.discard(instance)
-        return self._joined.pop(instance, None) is not None
+        self._joined.pop(instance, None)
 
-    def leave(self, instance: str, reason: str) -> bool:
-        """Note that a learner does not want to take part; False if it did not anyway."""
+    def leave(self, instance: str, reason: str) -> None:
+        """Note that a learner does not want to take part."""
         self._left[instance] = reason
-        return self._joined.pop(instance, None) is not None
+        self._joined.pop(instance, None)
 
     def is_joined(self, instance: str) -> bool:
         """Whether a learner takes part right now."""

@@ -1,0 +1,114 @@
+"""Doubles of what the manager needs from outside, each as simple as its port allows."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from flops.errors import NotFoundError, OrchestratorUnavailableError, RepositoryUnavailableError
+from flops.ports import InstanceChange
+from flops.project.deployment import App, Instance, InstanceState, Node, Service, ServiceSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMIT = "c" * 40
+
+
+class FakeOrchestrator:
+    """Remembers what was deployed; ``crash`` and ``complete`` make changes, ``outages`` makes calls fail."""
+
+    def __init__(self) -> None:
+        self.deployed: dict[str, ServiceSpec] = {}
+        self.deployments: list[str] = []
+        self.outages = 0
+        self._apps: list[App] = []
+        self._changes: list[InstanceChange] = []
+        self._changed = threading.Condition()
+
+    def nodes(self) -> list[Node]:
+        return [Node("n1", frozenset({"learner", "image-builder"}))]
+
+    def create_app(self, app: App) -> None:
+        self._fail_during_outage()
+        if app not in self._apps:
+            self._apps.append(app)
+
+    def delete_app(self, app: App) -> None:
+        self._apps = [other for other in self._apps if other != app]
+        for name in [name for name, spec in self.deployed.items() if spec.app == app]:
+            del self.deployed[name]
+
+    def deploy(self, spec: ServiceSpec) -> None:
+        self._fail_during_outage()
+        if spec.name not in self.deployed:
+            self.deployed[spec.name] = spec
+            self.deployments.append(spec.name)
+
+    def undeploy(self, service_name: str) -> None:
+        self.deployed.pop(service_name, None)
+
+    def apps(self) -> list[App]:
+        return list(self._apps)
+
+    def services(self, app: App | None = None) -> list[Service]:
+        return [_service(spec) for spec in self.deployed.values() if app in {None, spec.app}]
+
+    def logs(self, name: str, *, tail_lines: int) -> str:
+        if name not in self.deployed:
+            raise NotFoundError("service or instance", name)
+        return f"the last {tail_lines} lines of {name}\n"
+
+    def changes(self, after: int, timeout_s: float) -> list[InstanceChange]:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._changes) > after, min(timeout_s, 0.2))
+            return self._changes[after:]
+
+    def change(self, name: str, state: InstanceState, *, reason: str = "", index: int = 0, restarts: int = 0) -> None:
+        """Let an instance change its state."""
+        service = _service(self.deployed[name])
+        instance = Instance(f"{name}.{index}", "n1", state, restarts=restarts, reason=reason)
+        with self._changed:
+            self._changes.append(InstanceChange(len(self._changes) + 1, service, instance, log_tail="the log's end"))
+            self._changed.notify_all()
+
+    def _fail_during_outage(self) -> None:
+        if self.outages:
+            self.outages -= 1
+            raise OrchestratorUnavailableError("fake", "it is away")
+
+
+class FakeRegistry:
+    """Images by name."""
+
+    def __init__(self, *images: str) -> None:
+        self.present = set(images)
+
+    def exists(self, image: str) -> bool:
+        return image in self.present
+
+    def delete(self, image: str) -> None:
+        self.present.discard(image)
+
+    def images(self) -> list[str]:
+        return sorted(self.present)
+
+
+class FakeRepositories:
+    """Every repository is at the same commit, but one whose URL holds ``missing``."""
+
+    def resolve(self, url: str) -> str:
+        if "missing" in url:
+            raise RepositoryUnavailableError(url, "it does not exist", remedy="Check the URL.")
+        return COMMIT
+
+    def clone(self, url: str, commit: str, into: Path) -> None:
+        raise AssertionError(url, commit, into)
+
+
+def _service(spec: ServiceSpec) -> Service:
+    instances = tuple(
+        Instance(f"{spec.name}.{index}", placement.node or "n1", InstanceState.RUNNING)
+        for index, placement in enumerate(spec.placements)
+    )
+    return Service(spec.name, spec.app, spec.role, spec.project_id, instances)
