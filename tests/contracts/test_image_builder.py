@@ -1,0 +1,362 @@
+"""What every ImageBuilder and Registry promises, with real Git repositories, a real uv and real packages."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.ml_repositories import TINY, commit_files, make_repository
+
+from flops.adapters.git import GitRepositories
+from flops.adapters.local_images import LocalImageBuilder, LocalImageRegistry, LocalImageStore
+from flops.errors import BuildFailedError, NotFoundError, StoppingError
+from flops.ports import ActorImages, BuildStep
+from flops.project.images import AGGREGATOR, LEARNER, actor_image, trained_model_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flops.ports import BuiltImage, ImageBuilder, Registry
+
+STEPS = ["clone", "check", "resolve", "install learner environment", "install aggregator environment", "store"]
+MISSING = "local/missing/learner:0"
+
+
+@dataclass
+class Workshop:
+    """One home with a builder and a registry, and what the builder has said."""
+
+    home: Path
+    reports: list[BuildStep] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def builder(self) -> ImageBuilder:
+        repositories = GitRepositories(stopping=self.stopping)
+        return LocalImageBuilder(self.home, repositories, stopping=self.stopping)
+
+    @property
+    def registry(self) -> Registry:
+        return LocalImageRegistry(self.home)
+
+    def build(self, order: ActorImages) -> list[BuiltImage]:
+        self.reports.clear()
+        self.warnings.clear()
+        return self.builder.build_actors(
+            order, self.reports.append, lambda message, remedy: self.warnings.append((message, remedy))
+        )
+
+    def steps(self) -> list[str]:
+        return [str(step.name) for step in self.reports if step.duration_s is not None]
+
+
+def order_for(url: str, commit: str, flavor: str = "") -> ActorImages:
+    images = {actor: actor_image(url, actor, commit) for actor in (LEARNER, AGGREGATOR)}
+    return ActorImages(url, commit, flavor, images)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("repositories") / "tiny"
+    make_repository(directory, TINY)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def built(workshop: Workshop, repository: Path) -> ActorImages:
+    """Actors' images of the tiny repository."""
+    order = order_for(str(repository), GitRepositories().resolve(str(repository)))
+    workshop.build(order)
+    return order
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    directory = tmp_path / "model"
+    (directory / "data").mkdir(parents=True)
+    (directory / "MLmodel").write_text("flavors: {}\n")
+    (directory / "data" / "weights").write_bytes(b"1234")
+    return directory
+
+
+def code_in(image: str, workshop: Workshop, program: str) -> str:
+    located = LocalImageStore(workshop.home).locate(image)
+    finished = subprocess.run(
+        [located.python, "-c", program], cwd=located.code, check=True, capture_output=True, text=True
+    )
+    return finished.stdout.strip()
+
+
+# --- images that are there --------------------------------------------------------------------------------------------
+
+
+def test_a_build_reports_every_step_and_leaves_its_images(workshop: Workshop, repository: Path) -> None:
+    commit = commit_files(repository, {"note": "for this test"})
+    order = order_for(str(repository), commit)
+    images = workshop.build(order)
+    assert [image.image for image in images] == [order.images[LEARNER], order.images[AGGREGATOR]]
+    assert all(image.size_bytes > 0 and image.duration_s > 0 for image in images)
+    assert all(workshop.registry.exists(image.image) for image in images)
+    assert workshop.steps() == STEPS
+    assert [str(step.name) for step in workshop.reports if step.duration_s is None] == STEPS
+    assert workshop.warnings == []
+
+
+def test_what_is_there_is_not_built_again(workshop: Workshop, built: ActorImages) -> None:
+    assert len(workshop.build(built)) == len(built.images)
+    assert workshop.steps() == []
+
+
+def test_a_change_of_code_alone_reuses_the_environments(
+    workshop: Workshop, repository: Path, built: ActorImages
+) -> None:
+    order = order_for(str(repository), commit_files(repository, {"another.py": "x = 1\n"}))
+    workshop.build(order)
+    store = LocalImageStore(workshop.home)
+    for actor in (LEARNER, AGGREGATOR):
+        assert store.locate(order.images[actor]).python == store.locate(built.images[actor]).python
+        assert store.locate(order.images[actor]).code != store.locate(built.images[actor]).code
+
+
+def test_both_environments_have_exactly_the_versions_that_are_pinned(workshop: Workshop, built: ActorImages) -> None:
+    program = "from importlib.metadata import version as v; print(v('six'), v('datasets'), v('iniconfig'))"
+    learner, aggregator = (code_in(built.images[actor], workshop, program) for actor in (LEARNER, AGGREGATOR))
+    assert learner == aggregator
+    assert learner.startswith("1.16.0 ")
+
+
+def test_only_the_aggregator_can_save_models(workshop: Workshop, built: ActorImages) -> None:
+    program = "from importlib.util import find_spec as f; print(bool(f('mlflow')), bool(f('flwr')), bool(f('flops')))"
+    assert code_in(built.images[LEARNER], workshop, program) == "False False False"
+    assert code_in(built.images[AGGREGATOR], workshop, program) == "True False False"
+
+
+def test_the_code_is_there_without_its_history_and_cannot_be_changed(workshop: Workshop, built: ActorImages) -> None:
+    image = LocalImageStore(workshop.home).locate(built.images[LEARNER])
+    names = {path.name for path in image.code.iterdir()}
+    assert set(TINY) <= names
+    assert ".git" not in names
+    assert all(path.stat().st_mode & 0o277 == 0 for path in [image.code, *image.code.rglob("*")])
+    assert (image.commit, image.url, image.model) == (built.commit, built.url, None)
+
+
+def test_everything_is_private(workshop: Workshop, built: ActorImages) -> None:
+    for image in built.images.values():
+        located = LocalImageStore(workshop.home).locate(image)
+        for path in (located.code, located.python.parent.parent):
+            for directory in [path, *path.parents]:
+                if directory == workshop.home:
+                    break
+                assert directory.stat().st_mode & 0o077 == 0, directory
+
+
+def test_builders_of_the_same_image_do_not_clash(workshop: Workshop, repository: Path) -> None:
+    order = order_for(str(repository), commit_files(repository, {"note": "together"}))
+    outcomes: list[object] = []
+
+    def build() -> None:
+        try:
+            outcomes.append(workshop.builder.build_actors(order, lambda _: None, lambda *_: None))
+        except Exception as error:  # noqa: BLE001  shown by the assertion
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=build) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(outcome) if isinstance(outcome, list) else outcome for outcome in outcomes] == [2] * 4
+
+
+# --- trained models ---------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_model_becomes_an_image(workshop: Workshop, built: ActorImages, model: Path) -> None:
+    image = trained_model_image(built.url, "a" * 24)
+    made = workshop.builder.build_trained_model(image, built.images[AGGREGATOR], model, workshop.reports.append)
+    assert (made.image, made.size_bytes) == (image, len("flavors: {}\n") + len("1234"))
+    located = LocalImageStore(workshop.home).locate(image)
+    assert located.python == LocalImageStore(workshop.home).locate(built.images[AGGREGATOR]).python
+    assert located.model is not None
+    assert (located.model / "data" / "weights").read_bytes() == b"1234"
+    again = workshop.builder.build_trained_model(image, built.images[AGGREGATOR], model, workshop.reports.append)
+    assert again.size_bytes == made.size_bytes
+    workshop.registry.delete(image)
+    assert not workshop.registry.exists(image)
+    assert workshop.registry.exists(built.images[AGGREGATOR])
+
+
+@pytest.mark.parametrize("fault", ["no MLmodel", "link", "no base"])
+def test_what_is_no_model_becomes_no_image(workshop: Workshop, built: ActorImages, model: Path, fault: str) -> None:
+    image, base = trained_model_image(built.url, "b" * 24), built.images[AGGREGATOR]
+    if fault == "no MLmodel":
+        (model / "MLmodel").unlink()
+    elif fault == "link":
+        (model / "data" / "link").symlink_to("/etc/passwd")
+    else:
+        base = MISSING
+    with pytest.raises(BuildFailedError) as caught:
+        workshop.builder.build_trained_model(image, base, model, workshop.reports.append)
+    assert caught.value.step == "store"
+    assert not workshop.registry.exists(image)
+
+
+# --- builds that fail -------------------------------------------------------------------------------------------------
+
+
+def failing(workshop: Workshop, directory: Path, files: dict[str, str], flavor: str = "") -> BuildFailedError:
+    commit = make_repository(directory, files)
+    order = order_for(str(directory), commit, flavor)
+    with pytest.raises(BuildFailedError) as caught:
+        workshop.build(order)
+    assert not any(workshop.registry.exists(image) for image in order.images.values())
+    assert not list((workshop.home / "images").glob("*/*/.building/*"))
+    assert all((path / ".flops-complete").exists() for path in (workshop.home / "envs").glob("[!.]*"))
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_a_repository_that_is_not_there(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises(BuildFailedError) as caught:
+        workshop.build(order_for(str(tmp_path / "missing"), "a" * 40))
+    assert caught.value.step == "clone"
+
+
+def test_an_interface_that_is_incomplete(workshop: Workshop, tmp_path: Path) -> None:
+    files = {"data_manager.py": TINY["data_manager.py"], "requirements.txt": "six=1.16.0"}
+    failure = failing(workshop, tmp_path / "source", files)
+    assert failure.step == "check"
+    assert failure.where == "model_manager.py, requirements.txt:1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason", "where"),
+    [
+        ("six==99.0", r"no version of six==99\.0", "requirements.txt:1"),
+        ("\nno-such-package-of-flops", "not found in the package registry", "requirements.txt:2"),
+        ("tensorflow==2.4.0", "no wheels with a matching Python", "requirements.txt:1"),
+        ("python-dateutil<2.8\npandas==2.2.2", "depends on python-dateutil", "requirements.txt:1, requirements.txt:2"),
+        ("click==6.7", "leaves no room for what FLOps adds", "requirements.txt:1"),
+    ],
+)
+def test_dependencies_that_cannot_be_met(
+    workshop: Workshop, tmp_path: Path, lines: str, reason: str, where: str
+) -> None:
+    failure = failing(workshop, tmp_path / "source", {**TINY, "requirements.txt": lines})
+    assert failure.step == "resolve"
+    assert re.search(reason, failure.reason)
+    assert ", ".join(sorted(failure.where.split(", "))) == where
+
+
+def test_a_package_that_does_not_build(workshop: Workshop, tmp_path: Path) -> None:
+    failure = failing(workshop, tmp_path / "source", {**TINY, "requirements.txt": "\nsklearn==0.0.post12\n"})
+    assert "cannot be built here" in failure.reason
+    assert failure.where == "sklearn, requirements.txt:2"
+    assert "use 'scikit-learn'" in failure.details
+
+
+def test_a_flavor_without_its_library(workshop: Workshop, tmp_path: Path) -> None:
+    failure = failing(workshop, tmp_path / "source", dict(TINY), flavor="sklearn")
+    assert "scikit-learn" in failure.reason
+
+
+def test_files_outside_the_repository_are_not_read(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("six==1.16.0\n")
+    directory = tmp_path / "source"
+    make_repository(directory, {name: text for name, text in TINY.items() if name != "requirements.txt"})
+    (directory / "requirements.txt").symlink_to(tmp_path / "secret")
+    order = order_for(str(directory), commit_files(directory, {}))
+    with pytest.raises(BuildFailedError, match="no dependency file"):
+        workshop.build(order)
+
+
+def test_a_python_that_is_not_there_is_replaced_with_a_warning(workshop: Workshop, tmp_path: Path) -> None:
+    bare = {**os.environ, "PYENV_ROOT": str(tmp_path), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
+    bare["UV_PYTHON_INSTALL_DIR"] = str(tmp_path)
+    conda = "dependencies:\n- python=3.6\n- pip:\n  - six==1.16.0\n  - iniconfig\n"
+    files = {name: text for name, text in TINY.items() if name != "requirements.txt"}
+    commit = make_repository(tmp_path / "source", {**files, "conda.yaml": conda})
+    builder = LocalImageBuilder(workshop.home, GitRepositories(), environment=bare)
+    warnings = []
+    builder.build_actors(
+        order_for(str(tmp_path / "source"), commit), lambda _: None, lambda *warning: warnings.append(warning)
+    )
+    ((message, remedy),) = warnings
+    assert "3.6" in message
+    assert remedy
+
+
+def test_stopping_a_build_leaves_nothing(workshop: Workshop, repository: Path) -> None:
+    order = order_for(str(repository), commit_files(repository, {"requirements.txt": "attrs==21.4.0\n"}))
+    stopped = replace(workshop, stopping=threading.Event())
+    begun: list[BuildStep] = []
+
+    def report(step: BuildStep) -> None:
+        begun.append(step)
+        if step.name == "install learner environment":
+            stopped.stopping.set()
+
+    with pytest.raises(StoppingError):
+        stopped.builder.build_actors(order, report, lambda *_: None)
+    assert begun[-1].duration_s is None
+    assert not any(workshop.registry.exists(image) for image in order.images.values())
+    assert all((path / ".flops-complete").exists() for path in (workshop.home / "envs").glob("[!.]*"))
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+def test_the_registry_lists_every_image_sorted(workshop: Workshop, built: ActorImages) -> None:
+    images = workshop.registry.images()
+    assert images == sorted(images)
+    assert set(built.images.values()) <= set(images)
+
+
+def test_an_image_that_is_not_there(workshop: Workshop) -> None:
+    assert not workshop.registry.exists(MISSING)
+    workshop.registry.delete(MISSING)
+    with pytest.raises(NotFoundError):
+        LocalImageStore(workshop.home).locate(MISSING)
+
+
+def test_what_is_no_image_name_is_refused(workshop: Workshop) -> None:
+    for call in (workshop.registry.exists, workshop.registry.delete):
+        with pytest.raises(NotFoundError):
+            call("../../etc/passwd:x")
+
+
+def test_an_image_without_its_environment_is_no_image(workshop: Workshop, repository: Path) -> None:
+    order = order_for(str(repository), commit_files(repository, {"requirements.txt": "idna==3.10\n"}))
+    workshop.build(order)
+    python = LocalImageStore(workshop.home).locate(order.images[LEARNER]).python
+    python.unlink()
+    assert not workshop.registry.exists(order.images[LEARNER])
+    assert order.images[LEARNER] not in workshop.registry.images()
+
+
+def test_deleting_takes_what_only_this_image_used(workshop: Workshop, repository: Path, built: ActorImages) -> None:
+    order = order_for(str(repository), commit_files(repository, {"requirements.txt": "idna==3.7\n"}))
+    workshop.build(order)
+    learner, aggregator = (
+        LocalImageStore(workshop.home).locate(order.images[actor]) for actor in (LEARNER, AGGREGATOR)
+    )
+    workshop.registry.delete(order.images[LEARNER])
+    assert not learner.python.exists()
+    assert aggregator.python.exists()
+    assert aggregator.code.is_dir()
+    workshop.registry.delete(order.images[AGGREGATOR])
+    workshop.registry.delete(order.images[AGGREGATOR])
+    assert not aggregator.python.exists()
+    assert not aggregator.code.exists()
+    assert all(workshop.registry.exists(image) for image in built.images.values())
