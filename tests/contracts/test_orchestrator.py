@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flops.adapters.local_processes.client import ensure_daemon
-from flops.adapters.local_processes.members import find_members, kill
+from flops.adapters.local_processes.members import Members
 from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator
+from flops.adapters.local_processes.process_table import kill
 from flops.errors import DeploymentRefusedError, NotFoundError
 from flops.project.deployment import App, Instance, InstanceState, Placement, Role, Service, ServiceSpec
 from flops.settings import CAPABILITIES, LocalNode, Settings
@@ -49,8 +50,8 @@ def local_processes() -> Iterator[Stage]:
     try:
         yield Stage(
             LocalProcessOrchestrator(client, settings, command=lambda spec: ("sh", "-c", str(spec.config["script"]))),
-            count_processes=lambda instance: len(find_members(home, instance=instance)),
-            kill_processes=lambda instance: kill(find_members(home, instance=instance)),
+            count_processes=lambda instance: len(Members(home).of(instance)),
+            kill_processes=lambda instance: kill(Members(home).of(instance)),
         )
     finally:
         client.shutdown()

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from flops.adapters.local_processes.client import DaemonClient, ensure_daemon
-from flops.adapters.local_processes.members import find_members, is_alive
+from flops.adapters.local_processes.members import Members
 from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator
 from flops.adapters.local_processes.process import ProcessSpec, ProcessStatus
 from flops.errors import DeploymentRefusedError, OrchestratorUnavailableError
@@ -36,6 +36,13 @@ def wait_until(condition: Callable[[], object], what: str = "the condition") -> 
     while not condition():
         assert time.monotonic() < deadline, f"{what} has not come true"
         time.sleep(0.01)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 class House:
@@ -69,7 +76,7 @@ class House:
         wait_until(lambda: not is_alive(daemon), "the death of the daemon")
 
     def living(self) -> list[psutil.Process]:
-        return find_members(self.home)
+        return [psutil.Process(entry.pid) for entry in Members(self.home).all()]
 
     def deploy(self, name: str, *command: str, max_restarts: int = 0, resources: Resources | None = None) -> None:
         self.orchestrator.create_app(APP)

@@ -10,10 +10,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from flops.adapters.local_processes import log_file, members, protocol
+from flops.adapters.local_processes import log_file, protocol
 from flops.adapters.local_processes.environment import passed_through
 from flops.adapters.local_processes.lock import acquire_lock
+from flops.adapters.local_processes.members import Members
 from flops.adapters.local_processes.process import ProcessSpec, ProcessStatus
+from flops.adapters.local_processes.process_table import kill
 from flops.errors import OrchestratorUnavailableError
 
 if TYPE_CHECKING:
@@ -93,11 +95,12 @@ class DaemonClient:
             os.close(lock)
 
     def _kill_strays(self, deadline: float) -> None:
-        while left := members.find_members(self._home):
+        members = Members(self._home)
+        while left := members.all():
             if time.monotonic() > deadline:
                 pids = ", ".join(str(process.pid) for process in left)
                 raise OrchestratorUnavailableError(protocol.ORCHESTRATOR, f"processes survive SIGKILL: {pids}")
-            members.kill(left)
+            kill(left)
             time.sleep(_POLL_S)
 
     def _exchange(self, request: bytes, timeout_s: float) -> bytes:

@@ -17,13 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flops.adapters.local_processes import kernel, log_file, members, protocol
+from flops.adapters.local_processes import kernel, log_file, protocol
 from flops.adapters.local_processes.environment import HOME_MARKER, passed_through
 from flops.adapters.local_processes.installation import Installation
 from flops.adapters.local_processes.launch import write_atomically
 from flops.adapters.local_processes.lock import acquire_lock
+from flops.adapters.local_processes.members import Members, find_offspring
 from flops.adapters.local_processes.process import Backoff
+from flops.adapters.local_processes.process_table import kill
 from flops.adapters.local_processes.state import StateFile
+from flops.adapters.local_processes.supervisor import log_failure
 from flops.adapters.local_processes.watch import watch
 from flops.errors import FlopsError, OrchestratorUnavailableError
 
@@ -55,7 +58,7 @@ def main(home: Path) -> int:
 
 
 def _guard(home: Path) -> int:
-    backoff = Backoff()
+    backoff = Backoff(longest_s=1.0)
     while True:
         started = time.monotonic()
         guard = os.getpid()
@@ -81,8 +84,8 @@ def _wait_for(daemon: int) -> int:
 
 
 def _kill_offspring() -> None:
-    while offspring := members.find_offspring():
-        members.kill(offspring)
+    while offspring := find_offspring():
+        kill(offspring)
         with suppress(ChildProcessError):
             os.waitpid(-1, 0)
     with suppress(ChildProcessError):
@@ -122,7 +125,8 @@ class Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopping.set)
         installation.start_remembered()
-        watching = asyncio.create_task(watch(installation.supervisor, state, self._home))
+        watching = asyncio.create_task(watch(installation.supervisor, state, self._home), name="watch")
+        watching.add_done_callback(log_failure)
         try:
             await self._listen(installation)
         finally:
@@ -140,10 +144,10 @@ class Daemon:
 
         server = await asyncio.start_unix_server(answer, path, limit=protocol.MAX_LINE_BYTES)
         try:
-            write_atomically(address, str(path))
+            if not address.exists() or address.read_text() != str(path):
+                write_atomically(address, str(path))
             await self._stopping.wait()
         finally:
-            address.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             server.close()
 
@@ -179,9 +183,10 @@ class Daemon:
 
 async def _kill_everything(home: Path) -> None:
     """Kill what runs for this home, by whichever daemon it was started."""
-    while left := [*members.find_members(home), *members.find_offspring()]:
+    members = Members(home)
+    while left := [*members.all(), *find_offspring()]:
         _log.warning("killing what is left: %s", ", ".join(str(process.pid) for process in left))
-        members.kill(left)
+        kill(left)
         await asyncio.sleep(0.01)
 
 

@@ -67,7 +67,7 @@ def lock_file(home: Path) -> Path:
 
 
 def address_file(home: Path) -> Path:
-    """Holds the path of the daemon's socket while it serves."""
+    """Holds the path of the daemon's socket; stays, so that a full disk does not keep a daemon from coming back."""
     return home / "run" / "orchestrator.address"
 
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.local_processes import launch, log_file, members
+from flops.adapters.local_processes import launch, log_file
+from flops.adapters.local_processes.members import Members
 from flops.adapters.local_processes.process import Backoff, ProcessSpec, ProcessStatus, RestartPolicy
+from flops.adapters.local_processes.process_table import kill
 from flops.adapters.local_processes.protocol import ORCHESTRATOR
 from flops.errors import OrchestratorUnavailableError
 from flops.project.deployment import InstanceState
@@ -62,6 +64,7 @@ class Supervisor:
 
     def __init__(self, home: Path, inherited: Mapping[str, str], report: Callable[[Supervised, str], None]) -> None:
         self._home, self._inherited, self._report = home, inherited, report
+        self.members = Members(home)
         self._exits: dict[int, Supervised] = {}
         self._used_cpus: Counter[int] = Counter()
 
@@ -73,6 +76,7 @@ class Supervisor:
     def start(self, process: Supervised) -> None:
         """Begin to keep a process running."""
         process.task = asyncio.create_task(self._keep_running(process), name=process.spec.id)
+        process.task.add_done_callback(log_failure)
 
     async def stop(self, process: Supervised) -> None:
         """End a process with all its offspring: SIGTERM to its group, then, after its grace, SIGKILL to what is left.
@@ -104,7 +108,7 @@ class Supervisor:
     def break_off(self, process: Supervised, violation: str) -> None:
         """Kill a process that broke one of its limits; it is not started again."""
         process.violation = violation
-        members.kill(members.find_members(self._home, instance=process.spec.id, session=process.status.pid))
+        kill(self.members.of(process.spec.id, process.status.pid))
 
     def _note_exit(self, pid: int, exit_code: int) -> None:
         process = self._exits.pop(pid, None)
@@ -169,13 +173,13 @@ class Supervisor:
         """Kill everything that belongs to a process."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + KILL_DEADLINE_S
-        while left := members.find_members(self._home, instance=process.spec.id, session=process.status.pid):
+        while left := self.members.of(process.spec.id, process.status.pid):
             if clock() > deadline:
                 pids = ", ".join(str(survivor.pid) for survivor in left)
                 raise OrchestratorUnavailableError(
                     ORCHESTRATOR, f"processes of {process.spec.id} survive SIGKILL: {pids}"
                 )
-            members.kill(left)
+            kill(left)
             await asyncio.sleep(_KILL_PAUSE_S)
 
     def _set(self, process: Supervised, state: InstanceState, ended: Ended) -> None:
@@ -196,6 +200,12 @@ async def stop_all(supervisor: Supervisor, processes: Iterable[Supervised]) -> N
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+def log_failure(task: asyncio.Task[None]) -> None:
+    """Tell of a task that has ended with an error nobody expected."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the task %s has failed", task.get_name(), exc_info=error)
 
 
 def _reason_of(exit_code: int) -> str:

@@ -8,16 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil
-
-from flops.adapters.local_processes import log_file, members
+from flops.adapters.local_processes import log_file
+from flops.adapters.local_processes.members import find_children
+from flops.adapters.local_processes.process_table import Entry, kill, memory_bytes
 from flops.adapters.local_processes.protocol import daemon_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flops.adapters.local_processes.state import StateFile
-    from flops.adapters.local_processes.supervisor import Supervisor
+    from flops.adapters.local_processes.supervisor import Supervised, Supervisor
 
 _log = logging.getLogger(__name__)
 
@@ -30,26 +30,27 @@ async def watch(
 ) -> None:
     """Look after the running processes for ever."""
     per_round = max(1, round(rest_every_s / memory_every_s))
-    turn = 0
+    turn, suspects = 0, set[Entry]()
     while True:
-        check_memory(supervisor, home)
+        check_memory(supervisor)
         if turn % per_round == 0:
             check_storage(supervisor)
-            kill_strays(supervisor, home)
+            suspects = kill_strays(supervisor, suspects)
             bound_logs([*(Path(process.spec.log_file) for process in supervisor.running), daemon_log(home)])
             state.save_again()
         turn += 1
         await asyncio.sleep(memory_every_s)
 
 
-def check_memory(supervisor: Supervisor, home: Path) -> None:
+def check_memory(supervisor: Supervisor) -> None:
     """Break off what uses more memory than it may, its offspring counted."""
-    for process in supervisor.running:
+    limited = [process for process in supervisor.running if process.spec.limits.memory_mb]
+    if not limited:
+        return
+    members = supervisor.members.by_instance(_sessions(limited))
+    for process in limited:
         limit_mb = process.spec.limits.memory_mb
-        if not limit_mb:
-            continue
-        found = members.find_members(home, instance=process.spec.id, session=process.status.pid)
-        if members.memory_bytes(found, limit_mb * MIB) > limit_mb * MIB:
+        if memory_bytes(members.get(process.spec.id, []), limit_mb * MIB) > limit_mb * MIB:
             supervisor.break_off(process, f"used more than {limit_mb:,} MB of memory")
 
 
@@ -61,16 +62,19 @@ def check_storage(supervisor: Supervisor) -> None:
             supervisor.break_off(process, f"used more than {limit_mb:,} MB of storage")
 
 
-def kill_strays(supervisor: Supervisor, home: Path) -> None:
-    """Kill adopted orphans that belong to nothing that runs."""
-    mains = {process.status.pid: process.spec.id for process in supervisor.running}
-    for child in psutil.Process().children():
-        if child.pid in mains or not members.is_alive(child):
-            continue
-        if members.session_of(child) in mains or members.marker_of(child, home) in mains.values():
-            continue
-        _log.warning("killing a stray process: pid=%d", child.pid)
-        members.kill([child])
+def kill_strays(supervisor: Supervisor, suspects: set[Entry]) -> set[Entry]:
+    """Kill adopted orphans that belong to nothing that runs, if they were suspects before; returns the new suspects.
+
+    The second look is needed since a process in the middle of an exec shows no marker.
+    """
+    sessions = _sessions(supervisor.running)
+    members = supervisor.members.by_instance(sessions)
+    accounted = {entry.pid for instance in sessions.values() for entry in members.get(instance, [])}
+    strays = {child for child in find_children() if child.pid not in accounted}
+    if convicted := strays & suspects:
+        _log.warning("killing strays: %s", ", ".join(str(stray.pid) for stray in convicted))
+        kill(convicted)
+    return strays - convicted
 
 
 def bound_logs(paths: Iterable[Path]) -> None:
@@ -92,3 +96,7 @@ def directory_bytes(directory: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def _sessions(processes: Iterable[Supervised]) -> dict[int, str]:
+    return {process.status.pid: process.spec.id for process in processes}
