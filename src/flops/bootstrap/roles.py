@@ -115,13 +115,11 @@ class _Service:
         reason = f"{type(error).__name__}: {error}"[:MAX_TEXT]
         self._events.publish(ServiceCrashed(role=self._identity.role, reason=reason, details=details))
 
-    def _model(self) -> Model:
-        from flops.learning.arrow_file import DATA_FILE  # noqa: PLC0415
+    def _model(self, data: Path | None = None) -> Model:
         from flops.learning.model_process.process import ModelProcess  # noqa: PLC0415
 
         image = adapters.local_image(self._settings, self._image)
         flavor = str(self._context.config.get("flavor", ""))
-        data = self._directory / DATA_FILE
         return ModelProcess(image.python, image.code, self._directory / "model", data, flavor)
 
     def observer(self) -> int:
@@ -178,11 +176,12 @@ class _Service:
     def learner(self) -> int:
         """Train on the node's data."""
         from flops.learner.service import run  # noqa: PLC0415
-        from flops.learning.arrow_file import write_arrow  # noqa: PLC0415
+        from flops.learning.arrow_file import DATA_FILE, write_arrow  # noqa: PLC0415
 
         node = self._identity.node
         connect = adapters.training_data(self._settings)
-        return run(self._context, self._model(), lambda: connect(node), write_arrow)
+        model = self._model(self._directory / DATA_FILE)
+        return run(self._context, model, lambda: connect(node), write_arrow)
 
     def tracking(self) -> int:
         """Run a user's tracking server."""

@@ -140,11 +140,13 @@ class Intake:
         entry = decode_envelope(delivery.topic, delivery.payload)
         self._confirm(project_id, entry, self._projects.keep_entry(project_id, entry))
 
-    def _confirm(self, project_id: str, envelope: Envelope, watermarks: Mapping[str, int]) -> None:
+    def _confirm(self, project_id: str, envelope: Envelope, watermarks: Mapping[str, int] | None) -> None:
         """Confirm what is durable; what belongs to no project is not kept, so its producer need not keep it either."""
-        if envelope.sequence:
-            payload = encode_watermarks(dict(watermarks) or {envelope.source: envelope.sequence})
-            self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=bool(watermarks))
+        if not envelope.sequence:
+            return
+        confirmed = {envelope.source: envelope.sequence} if watermarks is None else dict(watermarks)
+        topic = self._topics.project_confirmed(project_id)
+        self._bus.publish(topic, encode_watermarks(confirmed), retain=watermarks is not None)
 
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
         value = decode_json(delivery.topic, delivery.payload) if delivery.payload.strip() else {}

@@ -53,23 +53,23 @@ class Projects:
             ),
         )
 
-    def received(self, project_id: str, envelope: Envelope, event: Event | None) -> Mapping[str, int]:
-        """Handle an event from the wire once; returns the project's watermarks.
+    def received(self, project_id: str, envelope: Envelope, event: Event | None) -> Mapping[str, int] | None:
+        """Handle an event from the wire once; returns the project's watermarks, or None if there is no such project.
 
         One that comes before its predecessors changes nothing and stays unconfirmed, so its producer sends it again.
         """
         return self._handle(project_id, lambda record: self._hear(record, envelope, event))
 
-    def keep_entry(self, project_id: str, entry: Envelope) -> Mapping[str, int]:
-        """Keep an inbox entry of the observer; returns the project's watermarks."""
+    def keep_entry(self, project_id: str, entry: Envelope) -> Mapping[str, int] | None:
+        """Keep an inbox entry of the observer; returns as ``received`` does."""
         return self._handle(project_id, lambda record: self._keep(record, entry))
 
-    def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> Mapping[str, int]:
+    def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> Mapping[str, int] | None:
         with self._lock:
             for _ in range(MAX_ATTEMPTS):
                 record = self._store.load(project_id)
                 if record is None:
-                    return {}
+                    return None
                 try:
                     return change(record).watermarks
                 except StaleVersionError:
