@@ -18,6 +18,7 @@ from flops.adapters.local_processes.client import DaemonClient, ensure_daemon
 from flops.adapters.local_processes.members import Members
 from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator
 from flops.adapters.local_processes.process import ProcessSpec, ProcessStatus
+from flops.adapters.local_processes.protocol import address_file
 from flops.errors import DeploymentRefusedError, OrchestratorUnavailableError
 from flops.project.deployment import App, Instance, InstanceState, Resources, Role, ServiceSpec
 from flops.settings import Settings
@@ -350,7 +351,10 @@ def test_a_home_with_a_long_path_works() -> None:
     house.up()
     house.deploy("observ1", "true")
     house.wait_for_state("observ1", InstanceState.COMPLETED)
+    address = Path(address_file(house.home).read_text())
+    assert address.exists()
     house.client.shutdown()
+    assert not address.parent.exists()
     shutil.rmtree(top)
 
 

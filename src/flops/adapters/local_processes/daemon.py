@@ -149,6 +149,8 @@ class Daemon:
             await self._stopping.wait()
         finally:
             path.unlink(missing_ok=True)
+            if path.parent != address.parent:
+                path.parent.rmdir()
             server.close()
 
     async def _answer(
