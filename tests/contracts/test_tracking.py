@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from flops.ports import TrackedRun, Tracking
 
-PARAMETERS = {"repository": "https://example.org/ml/digits.git", "commit": "c0ffee", "strategy": "FedAvg"}
+PARAMETERS = {"sla.ml_repo_url": "https://example.org/ml/digits.git", "commit": "c0ffee", "strategy": "FedAvg"}
 
 
 @pytest.fixture(scope="module")

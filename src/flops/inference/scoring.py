@@ -8,7 +8,9 @@ inputs with status 500 and a stack trace.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib.util
 import json
 import logging
 import math
@@ -23,14 +25,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_SKIPPED_BYTES = 1024 * MAX_BODY_BYTES
 MAX_REASON_CHARS = 2_000
 MAX_LOGGED_CHARS = 200
 JSON = "application/json"
-CONTENT_TYPES = (JSON, "text/csv", "application/vnd.apache.parquet")
+CSV = "text/csv"
+CONTENT_TYPES = (JSON, CSV)
 INPUT_KEYS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 
 
@@ -46,13 +49,11 @@ class Scorer:
     """A loaded model and how MLflow's scoring protocol asks it."""
 
     def __init__(self, directory: str) -> None:
-        try:
-            import flask  # noqa: F401, PLC0415 -- MLflow before 2.21 imports it, for a server that is not used here
-        except ImportError:
-            sys.modules["flask"] = types.ModuleType("flask")
         logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)
         import mlflow.pyfunc  # noqa: PLC0415 -- once, and heavy
-        from mlflow.pyfunc import scoring_server  # noqa: PLC0415
+
+        with _without_flask():
+            from mlflow.pyfunc import scoring_server  # noqa: PLC0415
 
         self.version = mlflow.version.VERSION
         self._model = mlflow.pyfunc.load_model(directory)
@@ -74,9 +75,10 @@ class Scorer:
             raise Refusal(415, f"The content type {media_type!r} is not understood; one of {expected} is expected.")
         if not body:
             raise Refusal(400, "The request has no body.")
-        data = body if media_type == CONTENT_TYPES[2] else _text(body)
         try:
-            response = self._invocations(data, content_type, self, self._schema_for(media_type))
+            response = self._invocations(_text(body), content_type, self, self._schema_for(media_type))
+        except Refusal:
+            raise
         except Exception as error:
             reason = (_json_fault(body) if media_type == JSON else "") or _reason(error)
             raise Refusal(400, reason) from error
@@ -87,12 +89,13 @@ class Scorer:
 
     def predict(self, data: Any, params: Any = None) -> Any:  # noqa: ANN401 -- whatever the model takes and gives
         """Called by MLflow with what it has read."""
+        _hide_progress_bars()
         prediction = self._model.predict(self._as_tensor(data), params=params)
         return getattr(prediction, "numpy", lambda: prediction)()
 
     def _schema_for(self, media_type: str) -> Any:  # noqa: ANN401 -- MLflow's
         """MLflow reads no CSV for a tensor: without a schema it gives a table, which then becomes the tensor."""
-        is_table_for_tensor = media_type == "text/csv" and self._schema is not None and self._schema.is_tensor_spec()
+        is_table_for_tensor = media_type == CSV and self._schema is not None and self._schema.is_tensor_spec()
         return None if is_table_for_tensor else self._schema
 
     def _as_tensor(self, data: Any) -> Any:  # noqa: ANN401
@@ -111,6 +114,22 @@ class Scorer:
         if not is_fitting or not len(rows) or not np.can_cast(rows.dtype, spec.type, "same_kind"):
             return data
         return rows.astype(spec.type).reshape([-1, *sizes])
+
+
+class Server(ThreadingHTTPServer):
+    """Serves on a socket that listens already; a client that has gone away is no error."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- as socketserver has it
+        """Say what went wrong in the log."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -216,6 +235,30 @@ def _cut(reason: str) -> str:
     return reason if len(reason) <= MAX_REASON_CHARS else f"{reason[:MAX_REASON_CHARS]}…"
 
 
+@contextlib.contextmanager
+def _without_flask() -> Iterator[None]:
+    """Let MLflow before 2.18 import its scoring functions where Flask, which only its own server needs, is missing."""
+    if importlib.util.find_spec("flask") is not None:
+        yield
+        return
+    absent = {name: types.ModuleType(name) for name in ("flask", "mlflow.server", "mlflow.server.handlers")}
+    vars(absent["mlflow.server.handlers"])["catch_mlflow_exception"] = lambda function: function
+    absent = {name: module for name, module in absent.items() if name not in sys.modules}
+    sys.modules.update(absent)
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+def _hide_progress_bars() -> None:
+    """Keras draws one per request, unless its setting of the current thread says no."""
+    keras = sys.modules.get("keras")
+    for place in (getattr(keras, "config", None), getattr(keras, "utils", None)):
+        getattr(place, "disable_interactive_logging", lambda: None)()
+
+
 def _end_with_starter() -> None:
     """Nothing is ever written to standard input; it ends when the process that started this one has ended."""
     os.read(sys.stdin.fileno(), 1)
@@ -235,12 +278,7 @@ def main() -> None:
     Handler.scorer = Scorer(directory)
     gc.freeze()
     gc.enable()
-    listener = socket.socket(fileno=descriptor)
-    server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = listener
-    server.daemon_threads = True
-    server.serve_forever()
+    Server(socket.socket(fileno=descriptor)).serve_forever()
 
 
 if __name__ == "__main__":

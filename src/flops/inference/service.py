@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-START_DEADLINE_S: Final = 120.0
+START_DEADLINE_S: Final = 300.0  # a cold import of TensorFlow on a busy machine takes a minute
 SCORING: Final = Path(__file__).with_name("scoring.py")
 QUIET_MLFLOW: Final = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONUNBUFFERED": "1"}
 

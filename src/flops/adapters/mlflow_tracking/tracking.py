@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+REPOSITORY: Final = "sla.ml_repo_url"
 PROJECT_TAG: Final = "flops.project"
 BEST_ROUND: Final = "best_round"
 MODEL_PATH: Final = "model"
@@ -29,7 +30,7 @@ MAX_PARAMETER_CHARS: Final = 500  # what every MLflow 2 and 3 server takes
 class MlflowTracking:
     """One experiment per project with one run in it.
 
-    The parameters ``repository`` and ``commit`` also become MLflow's source tags, and name the experiment. A value
+    The parameters ``sla.ml_repo_url`` and ``commit`` also become MLflow's source tags, and name the experiment. A value
     that is too long for MLflow is cut; the whole is then an artifact below ``parameters/``.
     """
 
@@ -39,7 +40,7 @@ class MlflowTracking:
 
     def start_run(self, project_id: str, parameters: Mapping[str, str]) -> TrackedRun:
         """Create the project's experiment and its one run, or find and reopen them."""
-        repository = parameters.get("repository", "")
+        repository = parameters.get(REPOSITORY, "")
         experiment_id = self._experiment(f"{_short_name(repository)} {project_id}".strip())
         run = self._find_run(experiment_id, project_id)
         if run is None:
@@ -120,8 +121,8 @@ class MlflowTracking:
         tags = {
             PROJECT_TAG: project_id,
             "mlflow.source.type": "PROJECT",
-            "mlflow.source.name": parameters.get("repository", ""),
-            "mlflow.source.git.repoURL": parameters.get("repository", ""),
+            "mlflow.source.name": parameters.get(REPOSITORY, ""),
+            "mlflow.source.git.repoURL": parameters.get(REPOSITORY, ""),
             "mlflow.source.git.commit": parameters.get("commit", ""),
         }
         request = {
