@@ -113,7 +113,7 @@ class Outbox(Protocol):
         """Release the file."""
 
 
-# --- Store -------------------------------------------------------------------------------------------------------------
+# --- Store -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ class Orchestrator(Protocol):
         """The changes after cursor ``after``; waits up to ``timeout_s`` for the first."""
 
 
-# --- ML repositories and images ----------------------------------------------------------------------------------------
+# --- ML repositories and images --------------------------------------------------------------------------------------
 
 
 class Repositories(Protocol):
@@ -425,7 +425,7 @@ class Tracking(Protocol):
         """Fetch a model directory that ``log_model`` stored."""
 
 
-# --- the ML repository's code ------------------------------------------------------------------------------------------
+# --- the ML repository's code ----------------------------------------------------------------------------------------
 
 
 class Model(Protocol):

@@ -95,7 +95,7 @@ class SqliteStore:
     def load(self, project_id: str) -> ProjectRecord | None:
         """See ports.Store."""
         with self._reading() as database:
-            row = database.execute(f"SELECT {_RECORD} FROM projects WHERE id = ?", (project_id,)).fetchone()
+            row = database.execute(f"{_SELECT} WHERE id = ?", (project_id,)).fetchone()
         return _record(row) if row else None
 
     def save(
@@ -148,9 +148,8 @@ class SqliteStore:
 
     def projects(self, user: str = "") -> list[ProjectRecord]:
         """See ports.Store."""
-        where, values = ("WHERE user = ?", (user,)) if user else ("", ())
         with self._reading() as database:
-            rows = database.execute(f"SELECT {_RECORD} FROM projects {where}", values).fetchall()
+            rows = database.execute(f"{_SELECT} WHERE ? IN ('', user)", (user,)).fetchall()
         return sorted((_record(row) for row in rows), key=lambda record: record.status.created, reverse=True)
 
     def events(self, project_id: str, *, after: int, limit: int) -> list[tuple[int, Envelope]]:
@@ -237,7 +236,7 @@ class SqliteStore:
             database.execute(statement, values)
 
 
-_RECORD: Final = "project, status, revision, own_sequence, watermarks"
+_SELECT: Final = "SELECT project, status, revision, own_sequence, watermarks FROM projects"
 
 
 def _record(row: tuple[str, str, int, int, str]) -> ProjectRecord:

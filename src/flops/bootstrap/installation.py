@@ -46,7 +46,6 @@ def up(settings: Settings, report: Callable[[str], None]) -> Started:
 
     report("Starting the local orchestrator.")
     client = ensure_daemon(settings, os.environ)
-    client.resume()
     kind = "external"
     if not settings.broker_url:
         broker = embedded_broker.prepare(settings)
@@ -55,6 +54,7 @@ def up(settings: Settings, report: Callable[[str], None]) -> Started:
         client.ensure(_process(settings, BROKER, tuple(broker.command), broker.environment))
     access = embedded_broker.read_access(settings)
     embedded_broker.wait_until_ready(access, START_TIMEOUT_S)
+    client.resume()
     adapters.make_examples(settings)
     nodes = tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
     for node in nodes:

@@ -93,9 +93,7 @@ class Intake:
             self._requests.serve(self._topics.tail_of(topic), delivery)
 
     def _start(self, delivery: Delivery) -> None:
-        value = decode_json(delivery.topic, delivery.payload)
-        wrapped = isinstance(value, dict) and "specversion" in value
-        envelope = envelope_of(delivery.topic, value) if wrapped else None
+        envelope = _envelope_if_wrapped(delivery)
         project_id = _project_id_for(envelope)
         try:
             sla = self._sla(envelope.data if envelope else delivery.payload)
@@ -149,11 +147,8 @@ class Intake:
         self._bus.publish(topic, encode_watermarks(confirmed), retain=watermarks is not None)
 
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
-        value = decode_json(delivery.topic, delivery.payload) if delivery.payload.strip() else {}
-        wrapped = isinstance(value, dict) and "specversion" in value
-        envelope = envelope_of(delivery.topic, value) if wrapped else None
-        data = envelope.data if envelope else value if isinstance(value, dict) else {}
-        event = CancellationRequested(by=str(data.get("by", ""))[:128])
+        envelope = _envelope_if_wrapped(delivery)
+        event = CancellationRequested(by=str(envelope.data.get("by", ""))[:128] if envelope else "")
         event_id = envelope.id if envelope else f"{project_id}:cancel"
         self._projects.happened(project_id, event, event_id=event_id)
 
@@ -168,6 +163,16 @@ def _presence_of(topic: str, envelope: Envelope) -> Presence:
         return Presence.model_validate(envelope.data)
     except ValueError as error:
         raise UndecodableMessageError(topic, "it is no presence message") from error
+
+
+def _envelope_if_wrapped(delivery: Delivery) -> Envelope | None:
+    """The envelope of a message; None for a bare one, also if that is no JSON: whoever reads it says so better."""
+    try:
+        value = decode_json(delivery.topic, delivery.payload)
+    except UndecodableMessageError:
+        return None
+    wrapped = isinstance(value, dict) and "specversion" in value
+    return envelope_of(delivery.topic, value) if wrapped else None
 
 
 def _project_id_for(envelope: Envelope | None) -> str:

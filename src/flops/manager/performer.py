@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,8 @@ from flops.project.deployment import Role
 from flops.wire import events as e
 
 if TYPE_CHECKING:
+    import threading
+
     from flops.manager.placement import Placements
     from flops.manager.projects import Projects
     from flops.ports import Bus, Orchestrator, PendingItem, Registry, Repositories, Store

@@ -100,7 +100,7 @@ def run(
 
 
 def _handle(intake: Intake, delivery: Delivery, stopping: threading.Event) -> None:
-    """Handle a message; while the store is out of order (a full disk, say) it stays unacknowledged and is tried again."""
+    """Handle a message; while the store is out of order (its disk is full, say) it stays unacknowledged and waits."""
     while not stopping.is_set():
         try:
             intake.handle(delivery)

@@ -61,6 +61,7 @@ class Observer:
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
                 self._catch_up()
+                self._publish_status()
                 continue
             delivery = self._events.receive(WAIT_S)
             if delivery is None:
@@ -104,6 +105,9 @@ class Observer:
             entry = self._inbox.read(envelope, envelope.event())
             if entry is not None:
                 self._context.bus.publish(self._topic, entry.encode())
+        self._publish_status()
+
+    def _publish_status(self) -> None:
         status = self._inbox.status_envelope(datetime.now(UTC))
         if status is not None:
             topic = self._context.topics.project_status(self._project_id)

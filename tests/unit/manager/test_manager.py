@@ -68,6 +68,13 @@ class TestRequests:
         assert office.store.projects() == []
         assert office.await_event("project.rejected").data["errors"]
 
+    def test_a_bare_document_that_is_no_json_is_refused_with_line_and_column(self, office: Office) -> None:
+        office.bus.publish(office.topics.project_start(), b'{"customerID": "Ada", // me\n}')
+
+        rejected = office.await_event("project.rejected")
+
+        assert rejected.data["errors"][0]["line"] == 1
+
     def test_what_is_not_built_yet_is_refused_with_that_reason(self, office: Office) -> None:
         hierarchical = sla(training_configuration={"data_tags": ["digits"], "mode": "hierarchical"})
 

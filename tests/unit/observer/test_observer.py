@@ -1,0 +1,282 @@
+"""The observer on a broker in memory: every event once, in order, whatever the broker does."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.brokers import wait_until
+
+from flops.adapters.sqlite_inbox import SqliteInbox
+from flops.delivery.requests import RequestClient, answer
+from flops.delivery.service import ServiceContext, ServiceIdentity
+from flops.observer.inbox import Inbox
+from flops.observer.rendering import line_of
+from flops.observer.service import run
+from flops.settings import Settings
+from flops.wire import events as e
+from flops.wire.confirmation import encode_watermarks
+from flops.wire.envelope import Envelope, decode_envelope
+from flops.wire.topics import Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flops.adapters.memory_bus import MemoryBroker
+    from flops.ports import Bus
+
+ID = "0123456789abcdef01234567"
+MANAGER = "/manager"
+SLA: dict[str, Any] = {"ml_repo_url": "https://x/y", "training_configuration": {"training_rounds": 3}}
+
+
+def told(sequence: int, event: e.Event, *, source: str = MANAGER, event_id: str = "") -> Envelope:
+    return Envelope(
+        id=event_id or f"{source}:{sequence}",
+        source=source,
+        type=event.type,
+        subject=ID,
+        time=datetime.now(UTC),
+        data=event.model_dump(mode="json"),
+        sequence=sequence,
+    )
+
+
+STORY = [
+    told(1, e.ProjectAccepted(user="Ada", sla=SLA)),
+    told(2, e.PhaseEntered(phase="checking")),
+    told(3, e.RepositoryResolved(url="https://x/y", commit="c" * 40)),
+    told(1, e.TrainingStarted(rounds=3, strategy="FedAvg", learners=["a", "b"]), source="/aggregator/a.0"),
+    told(
+        2,
+        e.RoundFinished(round=1, rounds=3, accuracy=0.5, loss=1.0, duration_s=1, participants=[], is_best=True),
+        source="/aggregator/a.0",
+    ),
+]
+END = [told(4, e.ProjectFailed(stage="training", reason="no learner is left")), told(5, e.PhaseEntered(phase="failed"))]
+
+
+@dataclass
+class Desk:
+    """A manager's log that answers, and an observer that reads."""
+
+    broker: MemoryBroker
+    directory: Path
+    log: list[Envelope] = field(default_factory=list)
+    topics: Topics = field(default_factory=Topics)
+
+    def __post_init__(self) -> None:
+        self.bus = self.broker.connect("desk")
+        self._inbox = self.bus.subscribe(self.topics.project_inbox(ID))
+        self._requests = self.bus.subscribe(self.topics.request("events"))
+        self.entries: dict[str, int] = {}
+        self.texts: list[str] = []
+        self._closing = threading.Event()
+        self._manager = threading.Thread(target=self._answer)
+        self._manager.start()
+
+    def start(self) -> None:
+        self.stopping = threading.Event()
+        self.bus_of_observer: Bus = self.broker.connect("observer.0", persistent=True)
+        identity = ServiceIdentity("observer", "observer.0", "observer", "observatory", "Ada", "", ID)
+        context = ServiceContext(
+            identity=identity,
+            config={"project_app": "projx"},
+            directory=self.directory,
+            settings=Settings(home=self.directory),
+            topics=self.topics,
+            bus=self.bus_of_observer,
+            events=cast("Any", None),
+            stopping=self.stopping,
+        )
+        self.store = SqliteInbox(self.directory / "inbox.db")
+        requests = RequestClient(self.bus_of_observer, self.topics, "observer.0")
+        self.thread = threading.Thread(target=run, args=(context, self.store, requests))
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.thread.join(20)
+        self.bus_of_observer.close()
+        self.store.close()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._manager.join(10)
+
+    def happen(self, *envelopes: Envelope, on_the_wire: bool = True) -> None:
+        self.log += [envelope for envelope in envelopes if envelope not in self.log]
+        for envelope in envelopes if on_the_wire else ():
+            self.bus.publish(self.topics.project_events(ID), envelope.encode())
+
+    def await_entries(self, number: int) -> list[str]:
+        def look() -> bool:
+            while (delivery := self._inbox.receive(0.01)) is not None:
+                entry = decode_envelope(delivery.topic, delivery.payload)
+                if entry.id not in self.entries:
+                    self.entries[entry.id] = entry.sequence
+                    self.texts.append(entry.data["text"])
+                    watermark = encode_watermarks({entry.source: max(self.entries.values())})
+                    self.bus.publish(self.topics.project_confirmed(ID), watermark, retain=True)
+            return len(self.entries) >= number
+
+        wait_until(look, 20)
+        return self.texts
+
+    def _answer(self) -> None:
+        while not self._closing.is_set():
+            delivery = self._requests.receive(0.05)
+            if delivery is None:
+                continue
+            question = decode_envelope(delivery.topic, delivery.payload)
+            positions = list(enumerate(self.log, start=1))
+            found = [item for item in positions if item[0] > question.data["after"]]
+            events = [{"position": n, "envelope": item.model_dump(mode="json")} for n, item in found]
+            answer(self.bus, delivery, question, {"events": events, "more": False})
+
+
+@pytest.fixture
+def desk(memory_broker: MemoryBroker, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(memory_broker, tmp_path)
+    yield made
+    if made.thread.is_alive():
+        made.stop()
+    made.close()
+
+
+def test_what_happened_before_it_came_is_read_from_the_managers_log(desk: Desk) -> None:
+    desk.happen(*STORY, on_the_wire=False)
+    desk.start()
+
+    texts = desk.await_entries(5)
+
+    assert "accepted" in texts[0]
+    assert sorted(desk.entries.values()) == [1, 2, 3, 4, 5]
+
+
+def test_an_event_delivered_three_times_is_one_entry(desk: Desk) -> None:
+    desk.start()
+    for _ in range(3):
+        desk.happen(*STORY)
+
+    desk.await_entries(5)
+
+    assert desk.store.last_sequence() == 5
+
+
+def test_events_that_the_broker_lost_are_fetched_before_later_ones_are_shown(desk: Desk) -> None:
+    desk.start()
+    desk.happen(STORY[0])
+    desk.await_entries(1)
+    desk.happen(STORY[1], on_the_wire=False)
+    desk.happen(STORY[2])
+
+    texts = desk.await_entries(3)
+
+    assert "Checking" in texts[1]
+    assert "commit" in texts[2]
+
+
+def test_it_goes_on_where_it_was_after_a_restart(desk: Desk) -> None:
+    desk.start()
+    desk.happen(*STORY[:3])
+    desk.await_entries(3)
+    desk.stop()
+    desk.happen(*STORY[3:])
+    desk.start()
+
+    desk.await_entries(5)
+
+    assert sorted(desk.entries.values()) == [1, 2, 3, 4, 5]
+
+
+def test_it_ends_when_the_project_has_ended_and_the_manager_has_every_entry(desk: Desk) -> None:
+    desk.start()
+    desk.happen(*STORY, *END)
+
+    desk.await_entries(6)
+    desk.thread.join(10)
+
+    assert not desk.thread.is_alive()
+    status = desk.store.status()
+    assert status is not None
+    assert (status.phase, status.reason, status.round, status.entries) == ("failed", "no learner is left", 1, 6)
+    assert desk.store.unconfirmed(ID) == []
+
+
+def test_nonsense_on_its_topic_does_not_stop_it(desk: Desk) -> None:
+    desk.start()
+    for payload in (b"", b"{", b"\xff", b'{"specversion":"1.0"}'):
+        desk.bus.publish(desk.topics.project_events(ID), payload)
+    desk.happen(told(0, e.Warned(message="of unknown origin"), source="/elsewhere", event_id=str(uuid.uuid4())))
+
+    assert desk.await_entries(1) == ["of unknown origin"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_any_order_with_repetitions_and_catching_up_gives_the_same_entries(data: st.DataObject) -> None:
+    store = _MemoryInbox()
+    inbox = Inbox(store, project_id=ID, app="projx", source="/observer/o.0/inbox")
+    story = [*STORY, *END]
+    for envelope in data.draw(st.lists(st.sampled_from(story), max_size=30)):
+        inbox.read(envelope, envelope.event())
+    for envelope in story:
+        inbox.read(envelope, envelope.event())
+
+    assert [entry.sequence for entry in store.entries] == list(range(1, 7))
+    assert len({entry.id for entry in store.entries}) == 6
+    per_source = {
+        source: [entry.data["event_id"] for entry in store.entries if entry.data["source"] == source]
+        for source in (MANAGER, "/aggregator/a.0")
+    }
+    assert all(ids == sorted(ids) for ids in per_source.values())
+
+
+def test_every_failure_has_a_line_with_its_reason() -> None:
+    for kind in e.EVENT_TYPES.values():
+        if issubclass(kind, e.Failure):
+            fields: dict[str, Any] = {name: "x" for name, item in kind.model_fields.items() if item.is_required()}
+            fields |= {"reason": "the disk is full"} | ({"restarts": 1} if "restarts" in kind.model_fields else {})
+            fields |= {"purpose": "actors"} if "purpose" in kind.model_fields else {}
+            line = line_of(kind.model_validate(fields))
+            assert line is not None
+            assert "the disk is full" in line.text
+
+
+class _MemoryInbox:
+    def __init__(self) -> None:
+        self.entries: list[Envelope] = []
+        self._status: Any = None
+        self._watermarks: dict[str, int] = {}
+        self._read: set[str] = set()
+
+    def status(self) -> Any:  # noqa: ANN401  as the port
+        return self._status
+
+    def watermarks(self) -> dict[str, int]:
+        return self._watermarks
+
+    def has_read(self, event_id: str) -> bool:
+        return event_id in self._read
+
+    def last_sequence(self) -> int:
+        return len(self.entries)
+
+    def append(self, read: Envelope, status: Any, entry: Envelope | None) -> None:  # noqa: ANN401
+        self._read.add(read.id)
+        self._status = status
+        if read.sequence:
+            self._watermarks[read.source] = read.sequence
+        if entry is not None:
+            self.entries.append(entry)
+
+    def page(self, *, after: int, limit: int) -> list[Envelope]:
+        return self.entries[after : after + limit]
