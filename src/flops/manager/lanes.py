@@ -1,4 +1,4 @@
-"""One lane per project: what is to be done is done in order there, and lanes run side by side."""
+"""Two lanes per project, for events and for commands: each keeps its order, and none waits for the other."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ log = logging.getLogger(__name__)
 
 WORKERS: Final = 16
 
+Lane = tuple[str, bool]
+
 
 class Lanes:
-    """Gives items to ``perform``, in order within a project. ``perform`` retries and reports by itself."""
+    """Gives items to ``perform``, in order within a lane. ``perform`` retries and reports by itself."""
 
     def __init__(self, perform: Callable[[PendingItem], None], *, workers: int = WORKERS) -> None:
         self._perform = perform
-        self._waiting: dict[str, deque[PendingItem]] = {}
+        self._waiting: dict[Lane, deque[PendingItem]] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lane")
 
@@ -31,28 +33,28 @@ class Lanes:
         """Queue items of one or several projects; returns at once."""
         with self._lock:
             for item in items:
-                lane = self._waiting.get(item.project_id)
-                if lane is None:
-                    self._waiting[item.project_id] = deque([item])
-                    self._pool.submit(self._run, item.project_id)
+                lane = (item.project_id, item.command is None)
+                if lane in self._waiting:
+                    self._waiting[lane].append(item)
                 else:
-                    lane.append(item)
+                    self._waiting[lane] = deque([item])
+                    self._pool.submit(self._run, lane)
 
     def close(self) -> None:
         """Finish what is being done; what waits stays pending in the store."""
         with self._lock:
-            for lane in self._waiting.values():
-                lane.clear()
+            for items in self._waiting.values():
+                items.clear()
         self._pool.shutdown(wait=True)
 
-    def _run(self, project_id: str) -> None:
+    def _run(self, lane: Lane) -> None:
         while True:
             with self._lock:
-                lane = self._waiting[project_id]
-                if not lane:
-                    del self._waiting[project_id]
+                items = self._waiting[lane]
+                if not items:
+                    del self._waiting[lane]
                     return
-                item = lane.popleft()
+                item = items.popleft()
             try:
                 self._perform(item)
             except Exception:
