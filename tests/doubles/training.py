@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from flops.adapters.memory_bus import MemoryBroker
+from flops.adapters.mqtt import connect as connect_mqtt
 from flops.adapters.sqlite_outbox import SqliteOutbox
 from flops.aggregator.service import run as run_aggregator
 from flops.delivery.presence import presence_payload
@@ -19,7 +20,7 @@ from flops.delivery.service import ServiceContext, ServiceIdentity
 from flops.errors import DataUnavailableError, FlopsError, ModelCodeError, TrackingUnavailableError
 from flops.learner.service import run as run_learner
 from flops.ports import StoredPartition, TrackedRun
-from flops.settings import Settings
+from flops.settings import MIB, Settings
 from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import decode_envelope
 from flops.wire.events import Event, RoundFinished, TrainingFailed, TrainingFinished
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from flops.ports import Bus
+    from flops.settings import BrokerAccess
 
 PROJECT = "0123456789abcdef01234567"
 AGGREGATOR = "aggr0123456789ab.0"
 TRACKING = "tracking0123456789ab.0"
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 Kind = TypeVar("Kind", bound=Event)
 
 
@@ -237,9 +239,10 @@ class Training:
         home: Path,
         learners: int = 2,
         connect: Callable[[str, tuple[str, bytes] | None], Bus] | None = None,
+        topics: Topics | None = None,
         **settings: object,
     ) -> None:
-        self.home, self.topics = home, Topics()
+        self.home, self.topics = home, topics or Topics()
         self.broker = MemoryBroker()
         self._connect = connect or (lambda name, will: self.broker.connect(name, will=will))
         defaults: dict[str, Any] = {
@@ -268,11 +271,8 @@ class Training:
         bus.publish(self.topics.presence(TRACKING), payload, retain=True)
 
     def learner(self, index: int, model: FakeModel, rows: int = 10) -> Running:
-        def write_arrow(_: pa.Table, path: Path) -> None:
-            path.write_bytes(b"arrow")
-
         context = self._context(self.learners[index], "learner", {"data_tags": ["digits"]})
-        return Running(context, lambda: run_learner(context, model, lambda: FakeData(rows), write_arrow))
+        return Running(context, lambda: run_learner(context, model, lambda: FakeData(rows), write_nothing))
 
     def aggregator(self, model: FakeModel | None = None, **config: object) -> Running:
         context = self._context(AGGREGATOR, "aggregator", {**self.config, **config})
@@ -297,13 +297,49 @@ class Training:
         return self.event(TrainingFailed)
 
     def _context(self, instance: str, role: str, config: dict[str, Any]) -> ServiceContext:
-        service = instance.partition(".")[0]
-        identity = ServiceIdentity(service, instance, role, "proj", "Admin", f"node-{role}", PROJECT)
-        topic = self.topics.presence(instance)
-        bus = self._connect(instance, (topic, presence_payload(identity, online=False)))
-        bus.publish(topic, presence_payload(identity, online=True), retain=True)
-        directory = self.home / instance
-        directory.mkdir(exist_ok=True)
-        outbox = SqliteOutbox(directory / "outbox.sqlite")
-        events = EventPublisher(bus, outbox, self.topics, source=identity.source, project_id=PROJECT)
-        return ServiceContext(identity, config, directory, self.settings, self.topics, bus, events)
+        return make_context(self.home, self.settings, self.topics, self._connect, instance, role, config)
+
+
+def make_context(  # noqa: PLR0913, PLR0917  what bootstrap makes of a service's description
+    home: Path,
+    settings: Settings,
+    topics: Topics,
+    connect: Callable[[str, tuple[str, bytes] | None], Bus],
+    instance: str,
+    role: str,
+    config: dict[str, Any],
+) -> ServiceContext:
+    service = instance.partition(".")[0]
+    identity = ServiceIdentity(service, instance, role, "proj", "Admin", f"node-{role}", PROJECT)
+    topic = topics.presence(instance)
+    bus = connect(instance, (topic, presence_payload(identity, online=False)))
+    bus.publish(topic, presence_payload(identity, online=True), retain=True)
+    directory = home / instance
+    directory.mkdir(exist_ok=True)
+    outbox = SqliteOutbox(directory / "outbox.sqlite")
+    events = EventPublisher(bus, outbox, topics, source=identity.source, project_id=PROJECT)
+    return ServiceContext(identity, config, directory, settings, topics, bus, events)
+
+
+def write_nothing(_: pa.Table, path: Path) -> None:
+    path.write_bytes(b"arrow")
+
+
+def serve_learner(  # noqa: PLR0913, PLR0917  all that a process is given
+    home: Path, settings: Settings, topics: Topics, access: BrokerAccess, instance: str, model: dict[str, Any]
+) -> None:
+    """A learner as a process of its own."""
+
+    def connected(name: str, will: tuple[str, bytes] | None) -> Bus:
+        return connect_to(access, topics, name, will)
+
+    context = make_context(home, settings, topics, connected, instance, "learner", {"data_tags": ["digits"]})
+    run_learner(context, FakeModel(**model), FakeData, write_nothing)
+    context.events.close()
+    context.bus.close((topics.presence(instance), presence_payload(context.identity, online=False)))
+
+
+def connect_to(access: BrokerAccess, topics: Topics, name: str, will: tuple[str, bytes] | None) -> Bus:
+    return connect_mqtt(
+        access, f"{topics.prefix}-{name}", persistent=True, will=will, max_payload_bytes=8 * MIB, timeout_s=10.0
+    )
