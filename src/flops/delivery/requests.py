@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from flops.errors import FlopsError, NoAnswerError, NotFoundError, RequestRefusedError, UndecodableMessageError
+from flops.errors import (
+    FlopsError,
+    InvalidSlaError,
+    NoAnswerError,
+    NotFoundError,
+    RequestRefusedError,
+    SlaFault,
+    UndecodableMessageError,
+)
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import Message, Refusal
 from flops.wire.topics import may_answer
@@ -44,6 +52,7 @@ class RequestClient:
         Raises:
             NoAnswerError: nobody answered in time.
             NotFoundError: what was asked for does not exist.
+            InvalidSlaError: the SLA that was sent has faults.
             RequestRefusedError: the answer is an error.
         """
         topic = self._topics.request(name)
@@ -136,7 +145,13 @@ def _error_of(answer: Envelope) -> FlopsError:
         refusal = Refusal(code=RequestRefusedError.code, message="The request was refused without a reason.")
     if refusal.code == NotFoundError.code:
         return _RetoldError(refusal)
+    if refusal.code == InvalidSlaError.code and refusal.errors:
+        return InvalidSlaError([_fault_of(fault) for fault in refusal.errors])
     return RequestRefusedError(refusal.message, refusal_code=refusal.code, remedy=refusal.remedy, errors=refusal.errors)
+
+
+def _fault_of(fault: Mapping[str, Any]) -> SlaFault:
+    return SlaFault(*(str(fault.get(name) or "") for name in ("path", "message", "hint")))
 
 
 class _RetoldError(NotFoundError):
