@@ -159,6 +159,7 @@ class MqttBus:
             self._is_closed = True
             self._changed.notify_all()
         self._router.close()
+        self._client.disable_logger()  # it calls it an error that its own socket is gone
         self._client.disconnect()
         self._client.loop_stop()
 
