@@ -73,7 +73,7 @@ class Settings:
     max_payload_bytes: int = 8 * MIB
     chunk_bytes: int = MIB
     build_deadline_s: float = 3600.0
-    deploy_deadline_s: float = 120.0
+    deploy_deadline_s: float = 300.0
     round_deadline_s: float = 3600.0
     learner_return_s: float = 60.0
     log_level: str = "INFO"

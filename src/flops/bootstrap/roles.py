@@ -146,7 +146,11 @@ class _Service:
             registry=adapters.registry(settings),
             repositories=adapters.repositories(settings),
         )
-        deadlines = Deadlines(building_s=settings.build_deadline_s, deploying_s=settings.deploy_deadline_s)
+        deadlines = Deadlines(
+            building_s=settings.build_deadline_s,
+            # The aggregator gives up first, since it knows which learners are missing.
+            deploying_s=settings.deploy_deadline_s + settings.round_deadline_s,
+        )
         return run(ports, deadlines, platform_of(platform.machine()), self._context.stopping, self._announce)
 
     def data(self) -> int:
