@@ -22,7 +22,7 @@ def sklearn_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pins = [f"{package}=={version(package)}" for package in PINS]
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, str(directory)],
-        [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *pins],
+        [uv, "pip", "install", "--quiet", "--python", str(python), *pins],
     ):
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode:
@@ -32,5 +32,5 @@ def sklearn_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def saved_model(sklearn_python: Path, tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
-    """A classifier of the digits, saved with the structure of one input known."""
-    return train_and_export(sklearn_python, tmp_path_factory.mktemp("export"), {"shape": [64], "dtype": "float64"})
+    """A classifier of the digits."""
+    return train_and_export(sklearn_python, tmp_path_factory.mktemp("export"))

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -18,17 +17,19 @@ import numpy as np
 import psutil
 import pytest
 from sklearn.datasets import load_digits
-from tests.saved_models import SavedModel, train_and_export
 
 from flops.adapters.mlflow_tracking import MlflowTracking
 from flops.errors import InferenceUnavailableError, PredictionRefusedError
+from flops.http_child import listen
 from flops.inference.client import predict
-from flops.inference.service import run
+from flops.inference.service import SCORING, run
 from flops.wire.events import InferenceFailed, InferenceReady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.saved_models import SavedModel
 
     from flops.wire.events import Event
 
@@ -44,6 +45,7 @@ print(json.dumps({
     "run_id": info.run_id,
 }))
 """
+pytestmark = pytest.mark.timeout(300)  # the first test waits for an environment and its first imports
 IMAGES = load_digits().data
 ROW = IMAGES[0].tolist()
 COLUMNS = [f"pixel{index}" for index in range(64)]
@@ -128,10 +130,8 @@ def test_the_environment_is_recorded_with_exact_versions(saved_model: SavedModel
     assert saved_model.warnings == []
 
 
-def test_a_signature_is_found_without_an_example(sklearn_python: Path, tmp_path: Path) -> None:
-    saved = train_and_export(sklearn_python, tmp_path, {})
-    assert saved.warnings == []
-    assert "shape" in (saved.directory / "MLmodel").read_text()
+def test_a_signature_is_found_without_an_example(saved_model: SavedModel) -> None:
+    assert "[-1, 64]" in (saved_model.without_example / "MLmodel").read_text()
 
 
 def test_predictions_are_those_of_the_trained_model(served_url: str, saved_model: SavedModel) -> None:
@@ -243,20 +243,10 @@ def test_a_missing_interpreter_is_an_event(tmp_path: Path) -> None:
     assert isinstance(service.events[0], InferenceFailed)
 
 
-def test_the_server_ends_with_the_service(saved_model: SavedModel, tmp_path: Path) -> None:
-    """The service is killed, so nobody tells the server to stop: it notices."""
-    program = (
-        "import sys, threading\nfrom pathlib import Path\nfrom types import SimpleNamespace as N\n"
-        "from flops.inference.service import run\n"
-        "stopping, directory = threading.Event(), Path(sys.argv[1])\n"
-        "events = N(publish=lambda event: print(event.url, flush=True))\n"
-        "context = N(directory=directory, stopping=stopping, events=events)\n"
-        "run(context, Path(sys.argv[2]), Path(sys.argv[3]), lambda url: None)\n"
-    )
-    command = [sys.executable, "-c", program, *map(str, (tmp_path, saved_model.python, saved_model.directory))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
-        assert service.stdout is not None
-        assert service.stdout.readline().startswith("http://")
-        (scoring,) = psutil.Process(service.pid).children()
-        service.kill()
-    assert psutil.wait_procs([scoring], timeout=10)[1] == []
+def test_the_server_ends_with_whoever_started_it(saved_model: SavedModel, tmp_path: Path) -> None:
+    with listen(tmp_path / "port") as listener:
+        command = [str(saved_model.python), str(SCORING), str(saved_model.directory), str(listener.fileno())]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()]) as server:
+            assert server.stdin is not None
+            server.stdin.close()
+            assert server.wait(30) == 0
