@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 SERVICE_FILE: Final = "FLOPS_SERVICE_FILE"
 FLUSH_TIMEOUT_S: Final = 5.0
-TRACKING_TIMEOUT_S: Final = 120.0
+# These are of use to others only once they listen, and say so then.
+ANNOUNCED_BY_ROLE: Final = frozenset({"manager", "data", "tracking", "inference"})
 
 Announce = dict[str, Any]
 
@@ -88,7 +89,8 @@ class _Service:
     def run(self) -> int:
         """Run the role between a greeting and a farewell."""
         try:
-            self._announce()
+            if self._identity.role not in ANNOUNCED_BY_ROLE:
+                self._announce()
             return ROLES[self._identity.role](self)
         except Exception as error:
             log.exception("service crashed")

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 ANSWER_TYPE: Final = "answer"
 REFUSAL_TYPE: Final = "refusal"
 REQUEST_TYPE: Final = "request"
+ASK_AGAIN_S: Final = 3.0
 
 
 class RequestClient:
@@ -61,7 +62,10 @@ class RequestClient:
     def ask_on(
         self, topic: str, data: Mapping[str, Any], timeout_s: float, *, kind: str, request_id: str = ""
     ) -> dict[str, Any]:
-        """Send any question that is answered on a reply topic; raises as ``ask``."""
+        """Send any question that is answered on a reply topic; raises as ``ask``.
+
+        It is sent again from time to time, since whoever answers may only just be starting; answering is idempotent.
+        """
         question = Envelope(
             id=request_id or str(uuid.uuid4()),
             source=f"/client/{self._client_id}",
@@ -71,9 +75,11 @@ class RequestClient:
             correlation_id=str(uuid.uuid4()),
             reply_to=self._reply_topic,
         )
+        deadline, answer = time.monotonic() + timeout_s, None
         with self._lock:
-            self._bus.publish(topic, question.encode())
-            answer = self._await(question.correlation_id, time.monotonic() + timeout_s)
+            while answer is None and (now := time.monotonic()) < deadline:
+                self._bus.publish(topic, question.encode())
+                answer = self._await(question.correlation_id, min(deadline, now + ASK_AGAIN_S))
         if answer is None:
             raise NoAnswerError(topic, timeout_s)
         if answer.type == REFUSAL_TYPE:

@@ -157,3 +157,22 @@ def test_an_answer_goes_to_reply_topics_only(server: MemoryBus, memory_broker: M
 )
 def test_where_an_answer_may_go(reply_topic: str, *, allowed: bool) -> None:
     assert may_answer("p/request/apps", reply_topic) is allowed
+
+
+def test_a_question_is_asked_again_until_somebody_listens(
+    client: RequestClient, memory_broker: MemoryBroker, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flops.delivery.requests.ASK_AGAIN_S", 0.05)
+    late = memory_broker.connect("late")
+
+    def come_late() -> None:
+        questions = late.subscribe(topics.request("apps"))
+        delivery = questions.receive(10)
+        assert delivery is not None
+        answer(late, delivery, decode_envelope(delivery.topic, delivery.payload), {"apps": []})
+
+    coming = threading.Timer(0.2, come_late)
+    coming.start()
+
+    assert client.ask("apps", ListApps(), 10) == {"apps": []}
+    coming.join()
