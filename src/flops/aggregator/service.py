@@ -19,6 +19,7 @@ from flops.learning.checkpoint import Checkpoints, Progress
 from flops.learning.gathering import gather
 from flops.learning.grid import Listener, MqttGrid
 from flops.learning.rounds import Plan, train
+from flops.learning.stopping import close_when_stopping
 from flops.learning.strategies import build_strategy
 from flops.wire.events import (
     MAX_TEXT,
@@ -46,7 +47,12 @@ CHECKPOINT_DIRECTORY: Final = "checkpoints"
 ENDED_MARK: Final = "ended"
 TOLD_RUN: Final = "told-run"
 TICK_S: Final = 0.25
-CLOSE_RUN_S: Final = 5.0
+FEDPROX: Final = "FedProx"
+FEDPROX_IS_FEDAVG: Final = (
+    "FedProx acts like FedAvg here: its proximal term belongs into the learners' loss, and the interface of ML "
+    "repositories has no place for it."
+)
+CLOSE_RUN_S: Final = 3.0
 
 
 def run(context: ServiceContext, model: Model, tracking_for: Callable[[str], Tracking]) -> int:
@@ -56,10 +62,12 @@ def run(context: ServiceContext, model: Model, tracking_for: Callable[[str], Tra
     """
     logging.getLogger("flwr").setLevel(logging.WARNING)
     ended = context.directory / ENDED_MARK
+    close_when_stopping(model, context.stopping)
     try:
         if not ended.exists():
             _Training(context, model, tracking_for).run()
-            ended.touch(mode=0o600)
+            with contextlib.suppress(OSError):
+                ended.touch(mode=0o600)
     except StoppingError as error:
         return error.exit_code
     finally:
@@ -104,10 +112,10 @@ class _Training:
         try:
             progress = self._train(grid)
             self._publish_model(progress, grid)
-        except StoppingError:
-            self._tracking.fail(CLOSE_RUN_S)
-            raise
         except FlopsError as error:
+            if self._context.stopping.is_set():
+                self._tracking.fail(CLOSE_RUN_S)
+                raise StoppingError from error
             self._fail(error)
         finally:
             if not self._context.stopping.is_set():
@@ -118,6 +126,8 @@ class _Training:
     def _train(self, grid: MqttGrid) -> Progress:
         config, settings = self._config, self._context.settings
         strategy = build_strategy(config.strategy, config.minimums, config.strategy_options)
+        if config.strategy == FEDPROX:
+            self._tell(Warned(message=FEDPROX_IS_FEDAVG))
         start = self._resume()
         plan = Plan(
             rounds=config.rounds,
@@ -237,7 +247,8 @@ class _Training:
         if told.exists() and told.read_text() == run.run_id:
             return
         self._tell(TrackingAvailable(url=run.url, experiment_id=run.experiment_id, run_id=run.run_id))
-        told.write_text(run.run_id)
+        with contextlib.suppress(OSError):
+            told.write_text(run.run_id)
 
     def _tell(self, event: Event) -> None:
         self._context.events.publish(event)

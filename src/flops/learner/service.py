@@ -13,6 +13,7 @@ from flops.learning.arrow_file import DATA_FILE
 from flops.learning.client import client_app, performing
 from flops.learning.flower import stable_id
 from flops.learning.participant import Participant
+from flops.learning.stopping import close_when_stopping
 from flops.wire.events import MAX_TEXT, LearnerFailed
 from flops.wire.learning import MAX_REASON, Joining, Leaving
 
@@ -48,6 +49,7 @@ def run(
 ) -> int:
     """Take part in one project's training until dismissed or stopped; what the learner's code raises is an event."""
     learner = _Learner(context, model)
+    close_when_stopping(model, context.stopping)
     try:
         greeting = learner.prepare(data, write_arrow)
         is_dismissed = learner.participant(greeting).take_part(context.stopping)

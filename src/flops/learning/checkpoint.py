@@ -74,7 +74,8 @@ class Checkpoints:
             for outdated in self._files()[KEPT:]:
                 outdated.unlink(missing_ok=True)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             raise StoreUnavailableError(str(self._directory), error.strerror or str(error)) from error
 
     def load(self) -> tuple[Progress | None, list[str]]:

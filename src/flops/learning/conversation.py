@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
@@ -15,10 +15,11 @@ from flops.errors import (
     FlopsError,
     PayloadTooLargeError,
     StoppingError,
+    TrainingImpossibleError,
     UndecodableMessageError,
 )
-from flops.learning.blobs import Receiver
-from flops.learning.flower import CLIENT_RAISED, Error, Message, identify
+from flops.learning.assignment import Assignment
+from flops.learning.flower import CLIENT_RAISED
 from flops.learning.records import decode_records
 from flops.learning.roster import Learner, Roster
 from flops.wire.envelope import decode_envelope
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flops.learning.blobs import Blob
+    from flops.learning.flower import Message
     from flops.ports import Bus, Delivery
     from flops.wire.topics import Topics
 
@@ -49,31 +51,6 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.25
 REMIND_AFTER_S: Final = 5.0
 MIN_RESULT_LIMIT_BYTES: Final = 64 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Assignment:
-    """A task that a learner was given: the instruction, how it travels, and what came of it."""
-
-    learner: str
-    instruction: Message
-    task: Task
-    answer: Answer | None = None
-    reply: Message | None = None
-    lost_at: float | None = None
-    receiver: Receiver = field(default_factory=Receiver)
-
-    def succeed(self, content: object) -> None:
-        """Reply with records."""
-        self._reply(Message(content, reply_to=self.instruction))  # type: ignore[call-overload]
-
-    def fail(self, code: int, reason: str) -> None:
-        """Reply with an error."""
-        self._reply(Message(Error(code, reason), reply_to=self.instruction))
-
-    def _reply(self, reply: Message) -> None:
-        identify(reply, f"{self.task.id}/reply")
-        self.reply = reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +189,9 @@ class Conversation:
             log.warning("message ignored", extra={"topic": delivery.topic, "reason": str(error)})
         except FlopsError as error:
             self._failure = error
+        except Exception as error:  # the end of a thread: whoever waits must hear of it
+            log.exception("listening failed")
+            self._failure = TrainingImpossibleError(f"The aggregator met an error that it did not expect: {error!r}.")
 
     def _hear_presence(self, instance: str, delivery: Delivery) -> None:
         if not delivery.payload:

@@ -30,12 +30,16 @@ def gather(
         StoppingError: the service was asked to stop.
     """
     started = time.monotonic()
+    reached_at = float("inf")
 
     def is_settled(roster: Roster) -> bool:
         if is_pointless() or not roster.pending or len(roster.joined) + len(roster.pending) < minimum:
             return True
-        waited_s = time.monotonic() - started
-        if len(roster.joined) >= minimum and waited_s >= min(LATECOMER_GRACE_S, deadline_s):
+        nonlocal reached_at
+        now = time.monotonic()
+        waited_s = now - started
+        reached_at = min(reached_at, now) if len(roster.joined) >= minimum else float("inf")
+        if now - reached_at >= min(LATECOMER_GRACE_S, deadline_s):
             return True
         return waited_s >= (preparation_s if roster.preparing else deadline_s)
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from flops.learning.conversation import Assignment, Conversation, Listener
+from flops.learning.conversation import Conversation, Listener
 from flops.learning.flower import (
     NODE_UNAVAILABLE,
     Grid,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Sequence
 
+    from flops.learning.assignment import Assignment
     from flops.learning.blobs import Blob
     from flops.learning.roster import Learner, Roster
     from flops.ports import Bus

@@ -175,7 +175,11 @@ class Participant:
                     return
                 self._working = task
                 model = self._model.blob(task.blob) if task.blob is not None else b""
-            answered = self._do(task, b"" if model is None else model)
+            try:
+                answered = self._do(task, b"" if model is None else model)
+            except Exception as error:  # the end of a thread: the aggregator must hear of it
+                log.exception("task failed")
+                answered = _failed(task, f"the learner met an error that it did not expect: {error!r}")
             with self._changed:
                 self._answered, self._working = answered, None
                 is_wanted = not self._closing

@@ -313,3 +313,56 @@ def test_rounds_survive_lost_connections(tmp_path: Path) -> None:
     join_all(aggregator, *learners)
     assert [event.round for event in training.rounds()] == list(range(1, 21))
     assert all(len(event.participants) == 2 for event in training.rounds())
+
+
+def test_a_learner_that_still_loads_its_data_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+
+    class Slow(FakeModel):
+        def load_data(self) -> dict[str, object]:
+            self.is_fitting.set()
+            assert self.is_closed.wait(10)
+            raise model_error("the process was closed")
+
+    model = Slow()
+    learner = training.learner(0, model)
+    assert model.is_fitting.wait(10)
+    learner.stop(exit_code=4)
+    assert not training.events(LearnerFailed)
+
+
+def test_a_full_disk_ends_the_training_with_that_reason(tmp_path: Path) -> None:
+    training = Training(tmp_path, learners=1)
+    learners = start_learners(training, FakeModel())
+    (tmp_path / "aggr0123456789ab.0").mkdir()
+    (tmp_path / "aggr0123456789ab.0" / "checkpoints").write_text("no directory can be made here")
+    aggregator = training.aggregator()
+    failed = training.failed()
+    join_all(aggregator, *learners)
+    assert "checkpoints" in failed.reason
+
+
+def test_fedprox_is_said_to_act_like_fedavg(tmp_path: Path) -> None:
+    training = Training(tmp_path, learners=1)
+    learners = start_learners(training, FakeModel())
+    aggregator = training.aggregator(strategy="FedProx", rounds=1)
+    training.finished()
+    join_all(aggregator, *learners)
+    assert "acts like FedAvg" in training.event(Warned).message
+
+
+def test_a_diverged_model_has_no_accuracy_and_never_is_the_best(tmp_path: Path) -> None:
+    training = Training(tmp_path, learners=1)
+
+    class Diverging(FakeModel):
+        def evaluate(self, parameters: list[object]) -> tuple[float, float, int]:
+            loss, accuracy, examples = super().evaluate(parameters)
+            return (loss, accuracy, examples) if self.evaluations == 1 else (float("nan"), float("nan"), examples)
+
+    learners = start_learners(training, Diverging())
+    aggregator = training.aggregator()
+    finished = training.finished()
+    join_all(aggregator, *learners)
+    assert finished.best_round == 1
+    assert [event.accuracy is None for event in training.rounds()] == [False, True, True]
+    assert [event.is_best for event in training.rounds()] == [True, False, False]
