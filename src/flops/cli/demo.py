@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,12 +13,15 @@ from flops.cli.data import provide
 from flops.cli.inbox import show_entry, watch
 from flops.cli.output import say
 from flops.cli.session import Session, session
+from flops.errors import NotFoundError, RequestRefusedError
 from flops.inference.client import predict
 from flops.sla_library import find_sla
-from flops.wire.requests import ListData, ShowProject
+from flops.wire.requests import DeleteProject, ListData, ShowProject
 from flops.wire.sla import parse_mock_data_sla, parse_project_sla
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 SAMPLES: Final = 12
@@ -27,7 +31,7 @@ BRIGHTEST: Final = 16
 @click.command()
 @click.option("--sla", default="digits_sklearn_small", show_default=True, help="The project SLA to run.")
 @click.option("--mock-data", "mock", default="digits_multi", show_default=True, help="The mock-data SLA to run before.")
-@click.option("--keep/--stop", default=False, help="Leave everything running afterwards.")
+@click.option("--keep/--stop", default=True, show_default=True, help="Leave FLOps and the served model running.")
 def demo(sla: str, mock: str, *, keep: bool) -> None:
     """Run the base case: start FLOps, provide data, train, serve, and ask the model."""
     settings = adapters.read_settings()
@@ -39,8 +43,10 @@ def demo(sla: str, mock: str, *, keep: bool) -> None:
             exit_code = _run(opened, sla, mock)
     finally:
         if not (keep or was_up):
-            say("Stopping FLOps; nothing is deleted. ('flops demo --keep' leaves it running.)")
+            say("Stopping FLOps; nothing is deleted.")
             installation.down(settings)
+        else:
+            say("FLOps and the model go on running: ask the model with 'flops predict', stop it all with 'flops down'.")
     sys.exit(exit_code)
 
 
@@ -55,8 +61,10 @@ def _run(opened: Session, sla: str, mock: str) -> int:
         provided = provide(opened, wanted)
         say(f"{provided.examples:,} examples in {sum(map(len, provided.partitions.values()))} partitions.")
     _headline("One SLA, and everything else happens by itself")
+    _forget_last_demo(opened)
     project = parse_project_sla(find_sla(sla).read_bytes()).to_document()
     project_id = opened.start(project)
+    _last_demo(opened).write_text(project_id)
     say(f"Project {project_id} is accepted; this is its inbox:")
     exit_code = watch(opened, project_id, show_entry)
     if exit_code:
@@ -64,6 +72,18 @@ def _run(opened: Session, sla: str, mock: str) -> int:
     status = opened.ask("project", ShowProject(project_id=project_id))["status"]
     _headline("Predictions of the served model beside the true labels")
     return _predict(status)
+
+
+def _last_demo(opened: Session) -> Path:
+    return opened.settings.home / "demo-project"
+
+
+def _forget_last_demo(opened: Session) -> None:
+    """A demo that is run again replaces its model's server instead of adding another one."""
+    record = _last_demo(opened)
+    if record.exists():
+        with contextlib.suppress(NotFoundError, RequestRefusedError):
+            opened.ask("delete", DeleteProject(project_id=record.read_text()), timeout_s=60)
 
 
 def _predict(status: dict[str, Any]) -> int:
