@@ -1,14 +1,16 @@
-"""One installation for all system tests that do not break it."""
+"""One installation for all system tests that do not break it, and one per module for those that do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.system.installation import Installation
+from tests.system.rehearsal import Rehearsal, Stage, put_rows, rehearse, slow_git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,29 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         made.ok("down")
         left = made.processes()
         assert left == []
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation in which things go wrong, with a little data; in the end down, and nothing survives."""
+    directory = tmp_path_factory.mktemp("house")
+    made = Installation(directory / "home", {"FLOPS_LEARNER_RETURN_S": "30", **slow_git(directory)})
+    try:
+        made.ok("up")
+        put_rows(made, directory)
+        yield made
+    finally:
+        made.ok("down")
+        assert made.processes() == []
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """A stage of this test's own."""
+    return Stage(tmp_path / "stage")
+
+
+@pytest.fixture
+def start(house: Installation, tmp_path: Path) -> Callable[[dict[str, Any]], Rehearsal]:
+    """Starts a project in the house and follows it."""
+    return lambda sla: rehearse(house, sla, tmp_path)

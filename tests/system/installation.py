@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,23 @@ class Installation:
         return Outcome(project_id, done.exit_code, done.lines)
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that runs with this home in its environment, this process's commands left out."""
+        """Everything that runs with this home in its environment or works below it, oldest first."""
         found = []
         for process in psutil.process_iter():
-            try:
-                if process.environ().get("FLOPS_HOME") == str(self.home) and process.status() != psutil.STATUS_ZOMBIE:
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                is_ours = process.environ().get("FLOPS_HOME") == str(self.home)
+                is_here = Path(process.cwd()).is_relative_to(self.home)
+                if (is_ours or is_here) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
+        return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+    def instances(self, instance: str) -> list[psutil.Process]:
+        """The processes of an instance, or of a part of FLOps itself, its main one first."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                if process.environ().get("FLOPS_INSTANCE") == instance:
+                    found.append(process)
         return found
 
 

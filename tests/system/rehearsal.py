@@ -79,6 +79,19 @@ class ModelManager(ModelManagerTemplate):
     def evaluate_model(self):
         return 1 / (1 + self.rounds[0]), 0.5, len(self.inputs)
 """
+SLOW_GIT: Final = """\
+#!/bin/sh
+for asked; do :; done
+eval "set -- $asked"
+stage=$(dirname "$2")
+case "$FLOPS_INSTANCE" in
+builder*)
+    touch "$stage/cloning-$$"
+    while [ -e "$stage/hold-clone" ]; do sleep 0.05; done
+    ;;
+esac
+exec "$@"
+"""
 
 
 def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
@@ -99,6 +112,11 @@ class Stage:
     def repository(self) -> str:
         """The URL of the ML repository."""
         return str(self.directory / "repository")
+
+    @property
+    def slow_url(self) -> str:
+        """The repository's URL for an installation with ``slow_git``."""
+        return f"ssh://stage{self.repository}"
 
     def set_up(self, files: dict[str, str | None] | None = None) -> Stage:
         """Make the repository; ``files`` replaces some of its files, or leaves them out."""
@@ -131,17 +149,21 @@ class Stage:
             **changes,
         }
 
-    def hold(self, number: int) -> None:
-        """Let learners wait in a round from now on."""
+    def hold(self, number: int | str) -> None:
+        """Let learners wait in a round from now on, or the builder in its "clone"."""
         (self.directory / f"hold-{number}").touch()
 
-    def release(self, number: int) -> None:
-        """Let the learners go on."""
+    def release(self, number: int | str) -> None:
+        """Let them go on."""
         (self.directory / f"hold-{number}").unlink()
 
     def fitting(self, number: int) -> list[int]:
         """The model processes that have begun to fit in a round."""
         return [int(path.name.rpartition("-")[2]) for path in self.directory.glob(f"fitting-{number}-*")]
+
+    def await_cloning(self, builders: int = 1) -> None:
+        """Return once a builder clones, for the so-maniest time."""
+        until(lambda: len(list(self.directory.glob("cloning-*"))) >= builders, f"clone {builders} begins")
 
     def await_fitting(self, number: int, learners: int = 2) -> None:
         """Return once so many learners fit in a round."""
@@ -189,7 +211,7 @@ class Rehearsal:
             exit_code = self.follower.wait(within_s)
         except subprocess.TimeoutExpired:
             self.follower.kill()
-            raise AssertionError(f"the project does not end:\n{self.told}") from None  # noqa: TRY003
+            raise AssertionError(f"the project does not end:\n{self.told}") from None
         outcome = Outcome(self.project_id, exit_code, self.entries)
         assert_clean_end(self.installation, outcome)
         return outcome
@@ -217,22 +239,28 @@ def follow(installation: Installation, project_id: str, inbox: Path) -> Rehearsa
     return Rehearsal(installation, project_id, inbox, follower)
 
 
-def instance_processes(instance: str) -> list[psutil.Process]:
-    """The processes of an instance, its main one first."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.environ().get("FLOPS_INSTANCE") == instance and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return sorted(found, key=lambda process: (process.create_time(), process.pid))
+def put_rows(installation: Installation, directory: Path) -> None:
+    """Give the node a few examples with the tag that rehearsals ask for."""
+    file = directory / "rows.csv"
+    file.write_text("x,label\n" + "".join(f"{row},{row % 2}\n" for row in range(20)))
+    installation.ok("data", "put", "rehearsal", str(file))
 
 
 def kill_instance(installation: Installation, instance: str) -> int:
-    """Kill -9 the main process of an instance of this installation; returns its id."""
-    mine = [p for p in instance_processes(instance) if p.environ().get("FLOPS_HOME") == str(installation.home)]
-    assert mine, f"{instance} does not run"
-    mine[0].kill()
-    return mine[0].pid
+    """Kill -9 the main process of an instance or of a part of FLOps itself; returns its id."""
+    running = installation.instances(instance)
+    assert running, f"{instance} does not run"
+    running[0].kill()
+    return running[0].pid
+
+
+def kill_and_await(installation: Installation, instance: str) -> None:
+    """Kill -9 an instance and wait until it has been started again."""
+    killed = kill_instance(installation, instance)
+    until(
+        lambda: any(process.pid != killed for process in installation.instances(instance)),
+        f"{instance} is started again",
+    )
 
 
 def assert_clean_end(installation: Installation, outcome: Outcome) -> None:
@@ -256,12 +284,17 @@ def inbox_of(installation: Installation, project_id: str) -> Iterator[dict[str, 
 def left_over(installation: Installation, project_id: str) -> list[psutil.Process]:
     """Processes of a project: its instances, and whatever works in the directory of one."""
     found = []
-    for process in psutil.process_iter():
+    for process in installation.processes():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            is_here = process.cwd().startswith(str(installation.home))
-            names = (process.environ().get("FLOPS_INSTANCE", ""), process.cwd() if is_here else "")
+            names = (process.environ().get("FLOPS_INSTANCE", ""), process.cwd())
             if any(part in name for name in names for part in (project_id[:12], project_id[-12:])):
                 found.append(process)
     return found
+
+
+def slow_git(directory: Path) -> dict[str, str]:
+    """Settings that let git fetch from ``Stage.slow_url``, which takes for as long as the stage holds the clone."""
+    command = directory / "ssh"
+    command.write_text(SLOW_GIT)
+    command.chmod(0o700)
+    return {"GIT_SSH_COMMAND": str(command), "GIT_SSH_VARIANT": "simple"}

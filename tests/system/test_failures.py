@@ -7,43 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.system.installation import Installation, Outcome
-from tests.system.rehearsal import MODEL_MANAGER, Rehearsal, Stage, instance_processes, rehearse
+from tests.system.rehearsal import MODEL_MANAGER, Rehearsal, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    Start = Callable[[dict[str, Any]], Rehearsal]
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Up, with a little data; in the end down, and nothing survives."""
-    made = Installation(tmp_path_factory.mktemp("failures") / "home")
-    data = tmp_path_factory.mktemp("data") / "rows.csv"
-    data.write_text("x,label\n" + "".join(f"{row},{row % 2}\n" for row in range(20)))
-    try:
-        made.ok("up")
-        made.ok("data", "put", "rehearsal", str(data))
-        yield made
-    finally:
-        made.ok("down")
-        assert made.processes() == []
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    """A stage for this test."""
-    return Stage(tmp_path / "stage")
-
-
-@pytest.fixture
-def start(installation: Installation, tmp_path: Path) -> Callable[[dict[str, Any]], Rehearsal]:
-    """Starts a project."""
-    return lambda sla: rehearse(installation, sla, tmp_path)
-
-
-Start = "Callable[[dict[str, Any]], Rehearsal]"
 
 
 def assert_failed(outcome: Outcome, stage: str) -> dict[str, Any]:
@@ -66,14 +38,14 @@ BROKEN_SLA = {
 
 
 def test_a_broken_sla_is_refused_with_all_its_faults_offline_and_by_the_manager(
-    installation: Installation, tmp_path: Path
+    house: Installation, tmp_path: Path
 ) -> None:
     file = tmp_path / "broken.json"
     file.write_text(json.dumps(BROKEN_SLA))
 
     offline = Installation(tmp_path / "nowhere").flops("sla", "validate", str(file), "--json")
-    started = installation.flops("project", "start", str(file), "--json")
-    retold = installation.flops("sla", "validate", str(file))
+    started = house.flops("project", "start", str(file), "--json")
+    retold = house.flops("sla", "validate", str(file))
 
     assert (offline.exit_code, started.exit_code, retold.exit_code) == (3, 3, 3)
     assert offline.result == started.result
@@ -84,19 +56,19 @@ def test_a_broken_sla_is_refused_with_all_its_faults_offline_and_by_the_manager(
 
 
 def test_an_sla_that_cannot_be_run_here_is_refused_before_anything_is_made(
-    installation: Installation, stage: Stage, tmp_path: Path
+    house: Installation, stage: Stage, tmp_path: Path
 ) -> None:
     sla = stage.set_up().sla()
     sla["training_configuration"]["mode"] = "hierarchical"
     file = tmp_path / "hierarchical.json"
     file.write_text(json.dumps(sla))
-    apps = installation.ok("apps")
+    apps = house.ok("apps")
 
-    refused = installation.flops("project", "start", str(file), "--json")
+    refused = house.flops("project", "start", str(file), "--json")
 
     assert refused.exit_code == 3
     assert refused.result["error"]["errors"][0]["path"] == "training_configuration.mode"
-    assert installation.ok("apps") == apps
+    assert house.ok("apps") == apps
 
 
 def test_a_repository_that_does_not_exist(start: Start, stage: Stage) -> None:
@@ -194,23 +166,36 @@ def test_a_round_waits_for_the_restarted_learner_where_the_sla_needs_both(start:
     assert len(outcome.of_type("instance.restarted")) == 1
 
 
+def test_a_project_is_cancelled_while_it_is_built(house: Installation, start: Start, stage: Stage) -> None:
+    stage.set_up().hold("clone")
+    project = start(stage.sla(ml_repo_url=stage.slow_url))
+    stage.await_cloning()
+    house.ok("project", "cancel", project.project_id)
+
+    outcome = project.end()
+
+    assert (outcome.exit_code, outcome.last["event_type"]) == (4, "project.cancelled")
+    assert not outcome.of_type("build.finished")
+    assert not outcome.of_type("build.failed")
+
+
 def test_a_project_is_cancelled_while_it_trains_and_then_deleted(
-    installation: Installation, start: Start, stage: Stage
+    house: Installation, start: Start, stage: Stage
 ) -> None:
     stage.set_up().hold(1)
     project = start(stage.sla())
     stage.await_fitting(1)
-    refused = installation.flops("project", "delete", project.project_id)
-    installation.ok("project", "cancel", project.project_id)
+    refused = house.flops("project", "delete", project.project_id)
+    house.ok("project", "cancel", project.project_id)
 
     outcome = project.end()
 
     assert refused.exit_code == 1
     assert "cancel" in refused.stderr
     assert (outcome.exit_code, outcome.last["event_type"]) == (4, "project.cancelled")
-    installation.ok("project", "delete", project.project_id)
-    assert installation.flops("project", "show", project.project_id).exit_code == 7
-    assert installation.flops("project", "inbox", project.project_id).exit_code == 7
-    assert not list((installation.home / "services").glob(f"*{project.project_id[:12]}*"))
-    listed = [item["project_id"] for item in installation.ok("project", "list")]
+    house.ok("project", "delete", project.project_id)
+    assert house.flops("project", "show", project.project_id).exit_code == 7
+    assert house.flops("project", "inbox", project.project_id).exit_code == 7
+    assert not list((house.home / "services").glob(f"*{project.project_id[:12]}*"))
+    listed = [item["project_id"] for item in house.ok("project", "list")]
     assert project.project_id not in listed
