@@ -239,7 +239,7 @@ class Orchestrator(Protocol):
         """Create an app unless it exists."""
 
     def delete_app(self, app: App) -> None:
-        """Remove an app with all its services."""
+        """Remove an app with all its services and the files of their instances; their logs stay."""
 
     def deploy(self, spec: ServiceSpec) -> None:
         """Take a service on; returns once it is recorded durably, not once it runs.
@@ -253,6 +253,9 @@ class Orchestrator(Protocol):
 
         Returns when nothing of it runs any more.
         """
+
+    def forget(self, service_name: str) -> None:
+        """Undeploy a service and remove all that it has left behind, its logs included."""
 
     def apps(self) -> list[App]:
         """All apps."""
@@ -449,8 +452,14 @@ class Model(Protocol):
     def evaluate(self, parameters: list[Any]) -> tuple[float, float, int]:
         """Set the parameters and evaluate; returns loss, accuracy, number of evaluation examples."""
 
-    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> None:
-        """Set the parameters and save the model in MLflow's format, with its environment and signature."""
+    def prepare_export(self) -> None:
+        """Import what ``export`` needs, which takes seconds, while there is nothing else to do."""
+
+    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> list[str]:
+        """Set the parameters and save the model in MLflow's format, with its environment and signature.
+
+        Returns what a user should know of the saved model, one sentence each.
+        """
 
     def close(self) -> None:
         """End the process and all its children."""

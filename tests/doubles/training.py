@@ -86,11 +86,15 @@ class FakeModel:
         loss = float(np.abs(parameters[0] - self.target).mean())
         return loss, 1 / (1 + loss), self.examples // 2
 
-    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> None:
+    def prepare_export(self) -> None:
+        self.is_prepared = True
+
+    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> list[str]:
         assert example == {"shape": [1, 4], "dtype": "float64"}
         into.mkdir(exist_ok=True)
         np.savez(into / "model.npz", *parameters)
         self.exported = parameters
+        return ["it has no signature"]
 
     def close(self) -> None:
         self.is_closed.set()

@@ -155,9 +155,8 @@ class _Training:
         """Wait for the learners, and for the initial parameters unless there is a checkpoint."""
         settings = self._context.settings
         initial: Future[list[Any]] = Future()
-        if start is None:
-            # The model process loads the repository's code while the learners load their data.
-            threading.Thread(target=_settle, args=(initial, self._model.get_parameters), daemon=True).start()
+        # The model process loads the repository's code while the learners load their data.
+        threading.Thread(target=self._warm_up, args=(initial, start is None), daemon=True).start()
         joined = gather(
             grid,
             self._config.minimums.available,
@@ -170,6 +169,13 @@ class _Training:
             example = next((learner.example for learner in joined if learner.example), {})
             start = Progress(round=0, parameters=self._await_parameters(initial), example=example)
         return joined, start
+
+    def _warm_up(self, initial: Future[list[Any]], needs_parameters: bool) -> None:  # noqa: FBT001  a thread's target
+        """During the rounds the model process has nothing else to do; what fails in preparing fails again, and is told."""
+        if needs_parameters:
+            _settle(initial, self._model.get_parameters)
+        with contextlib.suppress(ModelCodeError):
+            self._model.prepare_export()
 
     def _await_parameters(self, initial: Future[list[Any]]) -> list[Any]:
         while not self._context.stopping.is_set():
@@ -189,13 +195,12 @@ class _Training:
 
     def _catch_up(self, progress: Progress) -> None:
         """Tell what may not have been told before the restart; the tracking server takes a round twice."""
-        for report in self._checkpoints.reports():
-            finished = RoundFinished.model_validate(report)
-            if finished.round <= progress.round:
-                self._tracking.log_round(finished.round, round_metrics(finished, self._config.learners))
-        if not self._checkpoints.was_reported(progress.round):
+        told = [RoundFinished.model_validate(report) for report in self._checkpoints.reports()]
+        for finished in told:
+            self._tracking.log_round(finished.round, round_metrics(finished, self._config.learners))
+        if all(finished.round != progress.round for finished in told):
             self._report(RoundFinished.model_validate(progress.report))
-            self._checkpoints.mark_reported(progress.round, progress.report)
+            self._checkpoints.mark_reported(progress.report)
 
     def _report(self, finished: RoundFinished) -> None:
         self._tell(finished)
@@ -208,7 +213,8 @@ class _Training:
         grid.dismiss()
         directory = self._context.directory / MODEL_DIRECTORY
         shutil.rmtree(directory, ignore_errors=True)
-        self._model.export(best.parameters, directory, progress.example)
+        for warning in self._model.export(best.parameters, directory, progress.example):
+            self._tell(Warned(message=warning))
         logged = self._tracking.log_model(directory, best.round, self._context.settings.deploy_deadline_s)
         if logged is None:
             raise TrainingImpossibleError(

@@ -55,6 +55,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._reports = directory / "reports.jsonl"
 
     def save(self, progress: Progress) -> None:
         """Keep ``progress`` durably, and drop what is older than the one before.
@@ -88,35 +89,30 @@ class Checkpoints:
                 unreadable.append(file.name)
         return None, unreadable
 
-    def mark_reported(self, round_number: int, report: dict[str, Any]) -> None:
-        """Note that the round's event has been published, and what it said.
+    def mark_reported(self, report: dict[str, Any]) -> None:
+        """Note what was published of a round.
 
         Raises:
             StoreUnavailableError: the disk does not take it.
         """
         try:
-            self._mark(round_number).write_bytes(encode_json(report))
+            with self._reports.open("ab") as file:
+                file.write(encode_json(report) + b"\n")
         except OSError as error:
             raise StoreUnavailableError(str(self._directory), error.strerror or str(error)) from error
 
-    def was_reported(self, round_number: int) -> bool:
-        """Whether the round's event has been published."""
-        return self._mark(round_number).exists()
-
     def reports(self) -> list[dict[str, Any]]:
         """What was published of the rounds so far, in their order; what cannot be read is left out."""
+        lines = self._reports.read_bytes().splitlines() if self._reports.exists() else []
         reports = []
-        for mark in sorted(self._directory.glob("round-*.json")):
-            with contextlib.suppress(OSError, UndecodableMessageError):
-                report = decode_json(mark.name, mark.read_bytes())
+        for line in lines:
+            with contextlib.suppress(UndecodableMessageError):
+                report = decode_json(self._reports.name, line)
                 reports += [report] if isinstance(report, dict) else []
         return reports
 
     def _file(self, round_number: int) -> Path:
         return self._directory / f"round-{round_number:06d}.npz"
-
-    def _mark(self, round_number: int) -> Path:
-        return self._directory / f"round-{round_number:06d}.json"
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("round-*.npz"), reverse=True)

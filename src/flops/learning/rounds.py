@@ -103,7 +103,7 @@ def train(  # noqa: PLR0913, PLR0917  everything that a training is made of
         )
         checkpoints.save(progress)
         report(event)
-        checkpoints.mark_reported(number, progress.report)
+        checkpoints.mark_reported(progress.report)
     return progress
 
 

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from flops.adapters.local_images.interpreters import Interpreter
     from flops.repository.dependencies import Dependencies
 
-# What load_dataset of the repository's interface returns.
+# What load_dataset of the repository's interface returns, where the repository does not choose a version of its own.
+# From version 4 on a column is no array any more, which existing repositories take it for; PyArrow 26 refuses NumPy
+# below 2 without declaring it.
 DATASETS: Final = "datasets"
-# What saves a model in MLflow's format and answers for it over HTTP.
-SERVING: Final = ("mlflow-skinny>=2.9", "pandas", "fastapi", "uvicorn")
-# Up to here MLflow's own scoring server was written with Flask.
-FIRST_WITHOUT_FLASK: Final = Version("3.0")
+DATASETS_ADDED: Final = ("datasets>=2.14,<4", "pyarrow<26")
+# What saves a model in MLflow's format and answers for it.
+SERVING: Final = ("mlflow-skinny>=2.9", "pandas")
+# Up to here MLflow imports pkg_resources, which later setuptools do not have.
+FIRST_WITHOUT_PKG_RESOURCES: Final = Version("3.0")
+LAST_WITH_PKG_RESOURCES: Final = "setuptools<81"
 _FLAVOR_PACKAGES: Final[dict[str, tuple[str, ...]]] = {
     "sklearn": ("scikit-learn",),
     "pytorch": ("torch",),
@@ -43,7 +47,7 @@ class Resolution:
 def question_of(dependencies: Dependencies, interpreter: Interpreter) -> str:
     """A digest of all that a resolution depends on, besides what the package index offers."""
     texts = (requirement.text for requirement in dependencies.requirements)
-    parts = (str(interpreter.path), interpreter.version, DATASETS, *SERVING, *dependencies.options, *texts)
+    parts = (str(interpreter.path), interpreter.version, *DATASETS_ADDED, *SERVING, *dependencies.options, *texts)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
@@ -57,7 +61,7 @@ def resolve(dependencies: Dependencies, python: Path, uv: Uv) -> Resolution:
         BuildFailedError: they can, but not together with what FLOps adds.
     """
     own = [*dependencies.options, *(requirement.text for requirement in dependencies.requirements)]
-    learner = own if dependencies.place_of(DATASETS) else [*own, DATASETS]
+    learner = own if dependencies.place_of(DATASETS) else [*own, *DATASETS_ADDED]
     try:
         aggregator = _resolve_with_serving(learner, python, uv)
     except UvFailedError as error:
@@ -85,8 +89,8 @@ def check_flavor(flavor: str, resolution: Resolution, dependencies: Dependencies
 def _resolve_with_serving(learner: list[str], python: Path, uv: Uv) -> str:
     lock = uv.resolve([*learner, *SERVING], python)
     mlflow = versions_in(lock).get("mlflow-skinny", "")
-    if mlflow and Version(mlflow) < FIRST_WITHOUT_FLASK:
-        return uv.resolve([*learner, *SERVING, f"mlflow-skinny=={mlflow}", "flask"], python)
+    if mlflow and Version(mlflow) < FIRST_WITHOUT_PKG_RESOURCES:
+        return uv.resolve([*learner, *SERVING, f"mlflow-skinny=={mlflow}", LAST_WITH_PKG_RESOURCES], python)
     return lock
 
 

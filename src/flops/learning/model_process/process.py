@@ -85,9 +85,14 @@ class ModelProcess:
         loss, accuracy = measures[0]
         return float(loss), float(accuracy), int(answer.get("examples", 0))
 
-    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> None:
+    def prepare_export(self) -> None:
+        """As the port says."""
+        self._call("prepare_export")
+
+    def export(self, parameters: list[Any], into: Path, example: dict[str, Any]) -> list[str]:
         """As the port says. ``into`` does not exist yet, or is empty."""
-        self._call("export", parameters, {"directory": str(into.absolute()), "example": example})
+        answer, _ = self._call("export", parameters, {"directory": str(into.absolute()), "example": example})
+        return [str(warning) for warning in answer.get("warnings", [])]
 
     def cancel(self) -> None:
         """Kill the process; a pending call raises ModelProcessEndedError. Any thread; the next call starts it again."""

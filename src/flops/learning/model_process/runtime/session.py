@@ -69,6 +69,7 @@ class Session:
             "get_parameters": self._get_parameters,
             "fit": self._fit,
             "evaluate": self._evaluate,
+            "prepare_export": self._prepare_export,
             "export": self._export,
             "bye": self._bye,
         }
@@ -137,14 +138,20 @@ class Session:
         examples = conversion.to_count(result[2], "the number of evaluation examples", 0)
         return {"examples": examples}, [np.array([loss, accuracy])]
 
+    def _prepare_export(self, _call: dict[str, Any], _: Arrays) -> Answer:
+        self._running = "importing MLflow"
+        from .export import prepare_export  # noqa: PLC0415 -- only an aggregator's environment can
+
+        prepare_export(self._flavor)
+        return {}, []
+
     def _export(self, call: dict[str, Any], parameters: Arrays) -> Answer:
         self._set_parameters(parameters)
         model = self._use("get_model")
         self._running = "saving the model"
         from .export import export_model  # noqa: PLC0415 -- only an aggregator's environment can
 
-        export_model(model, self._flavor, call["directory"], call["example"])
-        return {}, []
+        return {"warnings": export_model(model, self._flavor, call["directory"], call["example"])}, []
 
     def _bye(self, _call: dict[str, Any], _: Arrays) -> Answer:
         self.is_over = True
