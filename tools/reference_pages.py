@@ -30,6 +30,7 @@ EXIT_CODES: Final = {
     errors.EXIT_UNREACHABLE: ("EXIT_UNREACHABLE", "The broker, the manager or another service does not answer."),
     errors.EXIT_DENIED: ("EXIT_DENIED", "Credentials were refused."),
     errors.EXIT_NOT_FOUND: ("EXIT_NOT_FOUND", "What was named does not exist."),
+    errors.EXIT_INTERRUPTED: ("EXIT_INTERRUPTED", "Interrupted with Ctrl-C; a project that was watched goes on."),
 }
 
 

@@ -16,14 +16,16 @@ def list_slas(kind: SlaKind) -> list[Path]:
     return sorted((_directory() / kind).glob("*.json"))
 
 
-def find_sla(name_or_path: str, kind: SlaKind = "projects") -> Path:
+def find_sla(name_or_path: str, *kinds: SlaKind) -> Path:
     """The SLA file at a path or, if there is none, the shipped one of that name (with or without ``.json``).
+
+    Shipped files are of the given kinds, or SLAs of projects.
 
     Raises:
         NotFoundError: there is neither; the remedy names what is close.
     """
     path = Path(name_or_path).expanduser()
-    shipped = {file.stem: file for file in list_slas(kind)}
+    shipped = {file.stem: file for kind in kinds or ("projects",) for file in list_slas(kind)}
     if path.is_file():
         return path.absolute()
     name = name_or_path.removesuffix(".json")

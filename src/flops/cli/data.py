@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_result, print_table, say
 from flops.cli.session import Session, session
 from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError
 from flops.sla_library import find_sla
+from flops.suggestions import did_you_mean
 from flops.wire.envelope import decode_envelope
 from flops.wire.events import MockDataFailed, MockDataProvided, ServiceCrashed
 from flops.wire.requests import ListData, ProvideMockData
@@ -72,7 +74,7 @@ def _await_data(events: Subscription, topic: str, service: str) -> MockDataProvi
     raise NoAnswerError(service, PROVIDING_TIMEOUT_S)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def data() -> None:
     """Put your own training data on a learner node, and list what is there."""
 
@@ -91,9 +93,11 @@ def put(tag: str, file: Path, node: str, name: str, *, as_json: bool) -> None:
 
     settings = adapters.read_settings()
     nodes = [item.name for item in settings.local_nodes if "learner" in item.capabilities]
-    chosen = node or nodes[0]
+    if not file.is_file():
+        raise NotFoundError("file", str(file))
+    chosen = node or next(iter(nodes), "")
     if chosen not in nodes:
-        raise NotFoundError("learner node", chosen, remedy=f"There are: {', '.join(nodes)}.")
+        raise NotFoundError("learner node", chosen, remedy=did_you_mean(chosen, nodes))
     stored = adapters.training_data(settings)(chosen).put(tag, name or partition_name_of(file.stem), read_file(file))
     result: dict[str, Any] = {
         "node": chosen,

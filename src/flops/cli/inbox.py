@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flops.cli.output import say
-from flops.errors import EXIT_CANCELLED, EXIT_FAILED
+from flops.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_INTERRUPTED
 from flops.wire.envelope import decode_envelope
 from flops.wire.requests import ReadInbox
 
@@ -21,6 +21,8 @@ COLOURS: Final = {"info": None, "success": "green", "warning": "yellow", "error"
 SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
 LAST_WORDS: Final = {"project.completed": 0, "project.failed": EXIT_FAILED, "project.cancelled": EXIT_CANCELLED}
 POLL_S: Final = 1.0
+MAX_DETAIL_LINES: Final = 15
+MARGIN: Final = " " * 11
 
 Entry = dict[str, Any]
 
@@ -68,17 +70,16 @@ def watch(session: Session, project_id: str, show: Callable[[Entry], None]) -> i
                 return LAST_WORDS[entry["event_type"]]
     except KeyboardInterrupt:
         say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f")
-    return 0
+    return EXIT_INTERRUPTED
 
 
 def show_entry(entry: Entry) -> None:
-    """One entry as a line, with its next step and details below."""
+    """One entry as a line, with its details and its next step below."""
     severity = str(entry["severity"])
     time = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
     line = f"{time} {SIGNS[severity]} {entry['text']}"
     click.echo(click.style(line, fg=COLOURS[severity]) if COLOURS[severity] else line)
+    for detail in entry["details"].rstrip().splitlines()[-MAX_DETAIL_LINES:]:
+        click.echo(click.style(f"{MARGIN}| {detail}", dim=True))
     if entry["next_step"]:
-        click.echo(click.style(f"           → {entry['next_step']}", dim=True))
-    if entry["details"] and severity in {"warning", "error"}:
-        for detail in entry["details"].rstrip().splitlines()[-15:]:
-            click.echo(click.style(f"           | {detail}", dim=True))
+        click.echo(click.style(f"{MARGIN}→ {entry['next_step']}", dim=True))

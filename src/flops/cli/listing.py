@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from flops.cli.output import json_option, print_result, print_table
-from flops.cli.session import session
+from flops.cli.session import Session, session
+from flops.errors import NotFoundError
+from flops.suggestions import did_you_mean
 from flops.wire.requests import ListApps, ListServices, ReadLogs, ShowTracking
 
 
@@ -26,6 +28,9 @@ def services(app: str, *, as_json: bool) -> None:
     """List services and their instances."""
     with session() as opened:
         found = opened.ask("services", ListServices(app=app))["services"]
+        apps = {item["name"] for item in opened.ask("apps", ListApps())["apps"]} if app and not found else {app}
+    if app not in apps:
+        raise NotFoundError("app", app, remedy=did_you_mean(app, sorted(apps)))
     rows = [
         (item["id"], service["role"], service["app"], service["user"], item["node"], item["state"], item["restarts"])
         for service in found
@@ -37,12 +42,14 @@ def services(app: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("service")
-@click.option("--tail", "tail_lines", type=click.IntRange(1, 100_000), default=200, help="How many lines.")
+@click.option(
+    "--tail", "tail_lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many lines."
+)
 @json_option
 def logs(service: str, tail_lines: int, *, as_json: bool) -> None:
     """Print the end of the output of a SERVICE or instance, also of one that has ended."""
     with session() as opened:
-        text = opened.ask("logs", ReadLogs(service=service, tail_lines=tail_lines))["text"]
+        text = _output(opened, ReadLogs(service=service, tail_lines=tail_lines))
     result = {"service": service, "text": text}
     print_result(result, as_json=as_json, render=lambda: click.echo(text, nl=not text.endswith("\n")))
 
@@ -56,3 +63,14 @@ def tracking(user: str, *, as_json: bool) -> None:
         question = ShowTracking(user=user or opened.settings.user)
         url = opened.ask("tracking", question, timeout_s=90)["url"]
     print_result({"url": url}, as_json=as_json, render=lambda: click.echo(url))
+
+
+def _output(opened: Session, question: ReadLogs) -> str:
+    try:
+        return str(opened.ask("logs", question)["text"])
+    except NotFoundError as error:
+        listed = opened.ask("services", ListServices())["services"]
+        known = [item["id"] for service in listed for item in service["instances"]] + [item["name"] for item in listed]
+        raise NotFoundError(
+            "service or instance", question.service, remedy=error.remedy or did_you_mean(question.service, known)
+        ) from error

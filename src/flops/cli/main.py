@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
 
 import click
+
+from flops.cli.groups import SuggestingGroup
 
 COMMANDS: Final = {
     "up": ("flops.cli.installation", "Start whatever is missing on this machine."),
@@ -27,7 +30,7 @@ COMMANDS: Final = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A group whose help needs none of its commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
@@ -46,17 +49,6 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a suggestion for what was meant."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from flops.suggestions import did_you_mean  # noqa: PLC0415
-
-            hint = did_you_mean(args[0], COMMANDS)
-            ctx.fail(f"There is no command '{args[0]}'. {hint}".strip())
-        return super().resolve_command(ctx, args)
-
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flops")
@@ -66,20 +58,23 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; errors become one clear message on stderr and an exit code."""
-    from flops.errors import FlopsError  # noqa: PLC0415
+    from flops.errors import EXIT_FAILED, EXIT_INTERRUPTED, FlopsError  # noqa: PLC0415  'flops --help' is quick
 
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        sys.exit(cli.main(standalone_mode=False) or 0)
     except click.Abort:
-        click.echo("Aborted.", err=True)
-        sys.exit(130)
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
-        error.show()
+        from flops.cli.output import show_usage_error  # noqa: PLC0415  only an error needs it
+
+        show_usage_error(error)
         sys.exit(error.exit_code)
     except FlopsError as error:
-        from flops.cli.output import show_error  # noqa: PLC0415
+        from flops.cli.output import show_error  # noqa: PLC0415  only an error needs it
 
         show_error(error)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,7 +15,9 @@ from flops.errors import InvalidSlaError, RequestRefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from flops.errors import FlopsError
+    from flops.errors import FlopsError, SlaFault
+
+USAGE_CODE: Final = "usage"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -59,25 +63,45 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
 
 
 def show_error(error: FlopsError) -> None:
-    """An error for a person, or as JSON where JSON was asked for."""
-    if "--json" in sys.argv:
+    """An error for a person, and as one line of JSON on stdout where JSON was asked for."""
+    if _wants_json():
         listed = error.errors if isinstance(error, InvalidSlaError | RequestRefusedError) else []
-        faults = [item if isinstance(item, dict) else vars_of(item) for item in listed]
-        body = {"code": error.code, "message": error.message, "remedy": error.remedy, "errors": faults}
-        print_json({"error": body})
+        code = error.refusal_code if isinstance(error, RequestRefusedError) else error.code
+        _print_error(code, error.message, error.remedy, [_fields(item) for item in listed])
     say(click.style("Error: ", fg="red", bold=True) + error.message)
     if error.remedy:
         say(f"  → {error.remedy}")
 
 
-def vars_of(item: object) -> dict[str, Any]:
-    """The fields of a dataclass instance."""
-    from dataclasses import asdict, is_dataclass  # noqa: PLC0415
+def show_usage_error(error: click.ClickException) -> None:
+    """A command line that cannot be understood, likewise."""
+    if _wants_json():
+        _print_error(USAGE_CODE, error.format_message(), "", [])
+    error.show()
 
-    return asdict(item) if is_dataclass(item) and not isinstance(item, type) else {"message": str(item)}
+
+def _wants_json() -> bool:
+    return "--json" in sys.argv
+
+
+def _print_error(code: str, message: str, remedy: str, errors: list[dict[str, Any]]) -> None:
+    body = {"code": code, "message": message, "remedy": remedy, "errors": errors}
+    click.echo(json.dumps({"error": body}, ensure_ascii=False, default=str))
+
+
+def _fields(item: SlaFault | dict[str, Any]) -> dict[str, Any]:
+    return item if isinstance(item, dict) else asdict(item)
+
+
+def percent(accuracy: float | None) -> str:
+    """An accuracy for a person, or nothing."""
+    return "" if accuracy is None else f"{accuracy:.2%}"
+
+
+def local_time(time: str) -> str:
+    """A time of the wire in this machine's time zone."""
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "-" if value in {"", None} else str(value)

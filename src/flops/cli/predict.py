@@ -17,6 +17,7 @@ from flops.wire.requests import ShowProject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+TABLES: Final = (".csv", ".npz", ".parquet")
 LABELS: Final = {"label", "labels", "target", "y"}
 
 
@@ -32,10 +33,10 @@ def predict(project_id: str, file: Path, *, as_json: bool) -> None:
     rows = read_rows(file)
     with session() as opened:
         full_id = opened.project_id(project_id)
-        url = opened.ask("project", ShowProject(project_id=full_id))["status"]["inference_url"]
+        status = opened.ask("project", ShowProject(project_id=full_id))["status"]
+    url = status["inference_url"]
     if not url:
-        remedy = "Its SLA needs both post_training_steps, and it has to be completed."
-        raise NotFoundError("inference server of project", full_id, remedy=remedy)
+        raise NotFoundError("inference server of project", full_id, remedy=_why_not_served(status["phase"]))
     predictions = ask_model(url, rows)
     print_result(
         {"predictions": predictions},
@@ -44,14 +45,27 @@ def predict(project_id: str, file: Path, *, as_json: bool) -> None:
     )
 
 
+def _why_not_served(phase: str) -> str:
+    if phase == "completed":
+        return "Its SLA did not ask for 'deploy_trained_model_image' in 'post_training_steps'."
+    return f"The project is {phase}; a model is served once its project is completed, if its SLA asks for it."
+
+
 def read_rows(file: Path) -> Sequence[Any]:
     """The rows of a file, first dimension first.
 
     Raises:
         InvalidDataError: the file is none that can be read.
+        NotFoundError: there is no such file.
     """
-    if file.suffix.lower() == ".json":
+    if not file.is_file():
+        raise NotFoundError("file", str(file))
+    kind = file.suffix.lower()
+    if kind == ".json":
         return _json_rows(file)
+    if kind not in TABLES:
+        remedy = f"Use a file that ends with .json, {', '.join(TABLES)}."
+        raise InvalidDataError(f"{file} is of no known kind.", remedy=remedy)
     from flops.data.files import read_file  # noqa: PLC0415  Arrow is only for tables
 
     table = read_file(file)

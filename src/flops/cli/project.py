@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from flops.cli.groups import SuggestingGroup
 from flops.cli.inbox import history, show_entry, watch
-from flops.cli.output import json_option, print_json, print_result, print_table, say
+from flops.cli.output import json_option, local_time, percent, print_json, print_result, print_table, say
 from flops.cli.session import Session, session
 from flops.sla_library import find_sla
 from flops.wire.requests import CancelProject, DeleteProject, ListProjects, ShowProject
 from flops.wire.sla import parse_project_sla
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOT_SHOWN: Final = {"rounds", "entries"}
 
 
 @click.command(name="p")
@@ -25,17 +31,26 @@ def p(name: str, *, as_json: bool) -> None:
     _start(name, follow=False, as_json=as_json)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def project() -> None:
     """Start, list, show, follow, cancel and delete projects."""
 
 
 @project.command()
 @click.argument("file")
-@click.option("--watch/--detach", "follow", default=False, help="Show the inbox until the project has ended.")
+@click.option(
+    "--watch/--detach",
+    "follow",
+    default=False,
+    help="Show the inbox until the project has ended, or return at once (the default).",
+)
 @json_option
 def start(file: str, *, follow: bool, as_json: bool) -> None:
-    """Start a project from an SLA FILE (a path, or the name of a shipped one)."""
+    """Start a project from an SLA FILE.
+
+    FILE is a path or the name of a shipped SLA ('flops sla list'). With --watch, Ctrl-C detaches and the project goes
+    on; the exit code says how it ended.
+    """
     _start(file, follow=follow, as_json=as_json)
 
 
@@ -54,7 +69,7 @@ def list_projects(user: str, *, as_json: bool) -> None:
                 item["user"],
                 item["phase"],
                 f"{item['round']}/{item['rounds']}",
-                item["best_accuracy"],
+                percent(item["best_accuracy"]),
                 item["ml_repo_url"],
             )
             for item in projects
@@ -69,17 +84,16 @@ def list_projects(user: str, *, as_json: bool) -> None:
 @click.argument("project_id", metavar="PROJECT")
 @json_option
 def show(project_id: str, *, as_json: bool) -> None:
-    """Show a PROJECT at a glance: status, services, what was asked."""
+    """Show a PROJECT at a glance: its status and what of it runs.
+
+    PROJECT is an id, the beginning of one, or @latest; so it is for all commands.
+    """
     with session() as opened:
         found = opened.ask("project", ShowProject(project_id=opened.project_id(project_id)))
 
     def render() -> None:
-        for name, value in found["status"].items():
-            if value not in ("", None):
-                click.echo(f"{name.replace('_', ' '):>15}  {value}")
-        for service in found["services"]:
-            states = ", ".join(f"{item['id']} {item['state']}" for item in service["instances"])
-            click.echo(f"{service['role']:>15}  {states}")
+        for name, value in [*_glance(found["status"]), *_states(found["services"])]:
+            click.echo(f"{name:>14}  {value}")
 
     print_result(found, as_json=as_json, render=render)
 
@@ -89,7 +103,11 @@ def show(project_id: str, *, as_json: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the project has ended.")
 @json_option
 def inbox(project_id: str, *, follow: bool, as_json: bool) -> None:
-    """Print the inbox of a PROJECT; with --json one entry per line."""
+    """Print the inbox of a PROJECT: everything that happened, oldest first.
+
+    With --json one entry per line. With --follow, Ctrl-C detaches and the project goes on, and the exit code says how
+    it ended.
+    """
     with session() as opened:
         full_id = opened.project_id(project_id)
         show = _print_line if as_json else show_entry
@@ -135,8 +153,29 @@ def _start(name: str, *, follow: bool, as_json: bool) -> None:
         else:
             click.echo(project_id)
         if follow:
+            say("Ctrl-C detaches; the project goes on.")
             sys.exit(watch(opened, project_id, _print_line if as_json else show_entry))
     say(f"Accepted. Follow it with: flops project inbox {project_id} -f")
+
+
+def _glance(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    shown = {
+        **status,
+        "created": local_time(status["created"]),
+        "updated": local_time(status["updated"]),
+        "round": f"{status['round']} of {status['rounds']}" if status["rounds"] else "",
+        "accuracy": percent(status["accuracy"]),
+        "best_accuracy": percent(status["best_accuracy"]),
+    }
+    for name, value in shown.items():
+        if name not in NOT_SHOWN and value not in {"", None}:
+            yield name.replace("_", " "), str(value)
+
+
+def _states(services: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for service in services:
+        states = ", ".join(f"{item['id']} {item['state']}" for item in service["instances"])
+        yield f"{service['role']}", states
 
 
 def _print_line(entry: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ASK_TIMEOUT_S: Final = 15.0
 CONNECT_TIMEOUT_S: Final = 5.0
 PROJECT_ID_LENGTH: Final = 24
+LATEST: Final = "@latest"
 
 
 class Session:
@@ -43,17 +44,20 @@ class Session:
         return str(answer["project_id"])
 
     def project_id(self, given: str) -> str:
-        """The full id for an id, a unique beginning of one, or ``@latest``."""
+        """The full id for an id, a unique beginning of one, or ``@latest``.
+
+        Raises:
+            NotFoundError: there is none, or several begin like that; the remedy says what there is.
+        """
         if len(given) == PROJECT_ID_LENGTH:
             return given
-        projects = self.ask("projects", ListProjects())["projects"]
-        if given == "@latest" and projects:
-            return str(projects[0]["project_id"])
-        found = [str(item["project_id"]) for item in projects if str(item["project_id"]).startswith(given)]
+        known = [str(item["project_id"]) for item in self.ask("projects", ListProjects())["projects"]]
+        if given == LATEST and known:
+            return known[0]
+        found = [project_id for project_id in known if given and project_id.startswith(given)]
         if len(found) == 1:
             return found[0]
-        remedy = f"Several begin like that: {', '.join(found)}." if found else "See 'flops project list'."
-        raise NotFoundError("project", given, remedy=remedy)
+        raise NotFoundError("project", given, remedy=_remedy(found, known))
 
     def close(self) -> None:
         """Disconnect."""
@@ -61,10 +65,22 @@ class Session:
         self.bus.close()
 
 
+def _remedy(found: list[str], known: list[str]) -> str:
+    if found:
+        return f"Several begin like that: {', '.join(found)}."
+    if known:
+        return f"'{LATEST}' is the latest one; 'flops project list' shows all."
+    return "There are no projects yet. Start one with 'flops project start FILE'."
+
+
 @contextmanager
 def session() -> Iterator[Session]:
     """Connect with the settings of the environment."""
-    opened = Session(adapters.read_settings())
+    import logging  # noqa: PLC0415  'flops --help' is quick
+
+    settings = adapters.read_settings()
+    logging.getLogger().addHandler(logging.NullHandler())
+    opened = Session(settings)
     try:
         yield opened
     finally:

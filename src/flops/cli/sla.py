@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, cast
+import platform
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import click
 
+from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_json, print_result, print_table
+from flops.errors import InvalidSlaError
 from flops.sla_library import SlaKind, find_sla, list_slas
 from flops.wire.schemas import mock_data_schema, project_schema
-from flops.wire.sla import parse_mock_data_sla, parse_project_sla
+from flops.wire.sla import parse_mock_data_sla, parse_project_sla, platform_of, unsupported
+from flops.wire.sla_text import read_sla
 
-KINDS: tuple[Literal["projects", "mocks"], ...] = ("projects", "mocks")
-kind_option = click.option(
-    "--kind", type=click.Choice(KINDS), default="projects", show_default=True, help="Project or mock-data SLAs."
-)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KINDS: Final[tuple[Literal["projects", "mocks"], ...]] = get_args(SlaKind)
+MOCK_KEY: Final = "mock_data_configuration"
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def sla() -> None:
-    """List, show and validate SLA files."""
+    """List, show and validate SLA files; FLOps need not be up for it."""
 
 
 @sla.command(name="list")
@@ -38,26 +42,40 @@ def list_files(*, as_json: bool) -> None:
 
 @sla.command()
 @click.argument("file")
-@kind_option
-def show(file: str, kind: str) -> None:
-    """Print an SLA FILE (a path, or the name of a shipped one)."""
-    click.echo(find_sla(file, cast("SlaKind", kind)).read_text(), nl=False)
-
-
-@sla.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@kind_option
 @json_option
-def validate(file: Path, kind: str, *, as_json: bool) -> None:
-    """Check an SLA FILE and name every fault in it."""
-    path = find_sla(str(file), cast("SlaKind", kind))
-    parse = parse_project_sla if kind == "projects" else parse_mock_data_sla
-    parse(path.read_bytes())
-    print_result({"file": str(path), "valid": True}, as_json=as_json, render=lambda: click.echo(f"{path} is valid."))
+def show(file: str, *, as_json: bool) -> None:
+    """Print an SLA FILE (a path, or the name of a shipped one)."""
+    path = find_sla(file, *KINDS)
+    if as_json:
+        print_json(read_sla(path.read_bytes()).value)
+    else:
+        click.echo(path.read_text(), nl=False)
 
 
 @sla.command()
-@kind_option
-def schema(kind: str) -> None:
+@click.argument("file")
+@click.option("--kind", type=click.Choice(KINDS), default=None, help="What it has to be; found out by default.")
+@json_option
+def validate(file: str, kind: str | None, *, as_json: bool) -> None:
+    """Check an SLA FILE: name every fault in it, or everything that it asks for and that is not built yet."""
+    path = find_sla(file, *KINDS)
+    found = kind or _kind_of(path)
+    if found == "mocks":
+        parse_mock_data_sla(path.read_bytes())
+    elif not_built := unsupported(parse_project_sla(path.read_bytes()), platform_of(platform.machine())):
+        raise InvalidSlaError(not_built)
+    result = {"file": str(path), "kind": found, "valid": True}
+    print_result(result, as_json=as_json, render=lambda: click.echo(f"{path} is valid."))
+
+
+@sla.command()
+@click.option("--kind", type=click.Choice(KINDS), default="projects", show_default=True, help="Which kind of SLA.")
+@json_option
+def schema(kind: str, *, as_json: bool) -> None:  # noqa: ARG001  a schema is JSON anyway
     """Print the JSON Schema of an SLA, for editors."""
     print_json(project_schema() if kind == "projects" else mock_data_schema())
+
+
+def _kind_of(path: Path) -> str:
+    document = read_sla(path.read_bytes()).value
+    return "mocks" if isinstance(document, dict) and MOCK_KEY in document else "projects"

@@ -44,8 +44,9 @@ class InboxStore(Protocol):
 class Inbox:
     """Makes entries of one project's events. ``read`` is idempotent and total."""
 
-    def __init__(self, store: InboxStore, *, project_id: str, app: str, source: str) -> None:
+    def __init__(self, store: InboxStore, *, project_id: str, app: str, source: str, verbose: bool = False) -> None:
         self._store, self._project_id, self._app, self._source = store, project_id, app, source
+        self._verbose = verbose
 
     def is_early(self, envelope: Envelope) -> bool:
         """Whether events of the same source that came before this one have not been read yet."""
@@ -76,7 +77,7 @@ class Inbox:
         return self._envelope(STATUS_TYPE, f"{self._project_id}:status:{status.entries}", time, status.model_dump())
 
     def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
-        line = line_of(event)
+        line = line_of(event, verbose=self._verbose)
         if line is None:
             return None
         sequence = self._store.last_sequence() + 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
+from flops.project.deployment import Role
+from flops.project.images import BuildStepName
 from flops.wire import events as e
 
 if TYPE_CHECKING:
@@ -21,20 +24,53 @@ class Line:
     details: str = ""
 
 
-PHASES = {
+PHASES: Final = {
     "checking": "Checking the ML repository, the training data and the images.",
     "building": "Building the images for this ML repository.",
     "deploying": "Deploying the aggregator, the learners and the tracking server.",
-    "training": "Training has begun.",
     "packaging": "Building an image of the trained model.",
     "serving": "Starting the inference server of the trained model.",
     "stopping": "Removing what is no longer needed.",
 }
+STEPS: Final[dict[str, tuple[str, str]]] = {
+    BuildStepName.CLONE: ("Cloning the repository", "Cloned the repository"),
+    BuildStepName.CHECK: ("Checking the code's interface", "Checked the code's interface"),
+    BuildStepName.RESOLVE: ("Resolving the dependencies", "Resolved the dependencies"),
+    BuildStepName.INSTALL_LEARNER: ("Installing the learners' environment", "Installed the learners' environment"),
+    BuildStepName.INSTALL_AGGREGATOR: (
+        "Installing the aggregator's environment",
+        "Installed the aggregator's environment",
+    ),
+    BuildStepName.DOWNLOAD: ("Downloading the model", "Downloaded the model"),
+    BuildStepName.STORE: ("Storing what was built", "Stored what was built"),
+}
+SERVICES: Final[dict[str, str]] = {Role.TRACKING: "tracking server", Role.INFERENCE: "inference server"}
+SHORT_COMMIT: Final = 12
 
 
-def line_of(event: e.Event) -> Line | None:
-    """The line for an event, or None if a person need not hear of it."""
-    return _line_of_progress(event) or _line_of_trouble(event)
+def line_of(event: e.Event, *, verbose: bool = False) -> Line | None:
+    """The line for an event, or None if a person need not hear of it; ``verbose`` tells what most people skip."""
+    detail = _line_of_detail(event) if verbose else None
+    return detail or _line_of_progress(event) or _line_of_trouble(event)
+
+
+def _line_of_detail(event: e.Event) -> Line | None:
+    match event:
+        case e.BuildStepStarted():
+            return Line(f"{STEPS.get(event.step, (f'Build step {event.step}', ''))[0]}.")
+        case e.ImagesFound() | e.ImagesMissing():
+            line = _line_of_progress(event)
+            return line and replace(line, details="\n".join(event.images))
+        case e.ImageBuilt():
+            return Line(_built(event), "success", details=event.image)
+        case e.RoundFinished():
+            return Line(*_round(event), details="\n".join(_contribution(item) for item in event.participants))
+        case e.ServiceRemoved():
+            return Line(f"Removed {event.service}.")
+        case e.InstanceCompleted():
+            return Line(f"{event.instance} has done its work.")
+        case _:
+            return None
 
 
 def _line_of_progress(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PLR0912  one case per kind of event
@@ -47,33 +83,28 @@ def _line_of_progress(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PL
         case e.RepositoryResolved():
             return Line(f"The ML repository is at commit {event.commit[:12]}.")
         case e.PlacementDecided():
-            return Line(f"{_count(len(event.nodes), 'learner')} will run on: {', '.join(sorted(set(event.nodes)))}.")
+            return Line(f"{_count(len(event.nodes), 'learner')} will run where the data are: {_places(event.nodes)}.")
         case e.ImagesFound():
             return Line("The images of this commit exist already; nothing has to be built.")
         case e.ImagesMissing():
             return Line(f"{_count(len(event.images), 'image')} of this commit must be built.")
         case e.BuildStarted():
-            return Line(
-                f"The builder has begun: {', '.join(event.steps)}." if event.steps else "The builder has begun."
-            )
+            return Line("The builder has begun.")
         case e.BuildStepFinished():
-            size = f", {_size(event.size_bytes)}" if event.size_bytes else ""
-            detail = f" {event.detail}" if event.detail else ""
-            return Line(f"Built: {event.step} ({event.duration_s:.1f} s{size}).{detail}")
+            return Line(_step(event))
         case e.ImageBuilt():
-            return Line(f"Image ready: {event.image} ({_size(event.size_bytes)}).", "success")
+            return Line(_built(event), "success")
         case e.ServiceDeployed():
-            where = f" on {', '.join(event.nodes)}" if event.nodes else ""
-            return Line(f"Deployed the {event.role} {event.service}{where}.")
+            return Line(_deployed(event))
         case e.LearnerJoined():
             examples = f" with {event.examples:,} examples" if event.examples else ""
             return Line(f"Learner {event.learner} joined from node {event.node}{examples}.")
         case e.TrainingStarted():
             resumed = f", resumed after round {event.resumed_after}" if event.resumed_after else ""
             learners = _count(len(event.learners), "learner")
-            return Line(f"{event.strategy} over {learners}, {_count(event.rounds, 'round')}{resumed}.")
+            return Line(f"Training begins: {event.strategy}, {learners}, {_count(event.rounds, 'round')}{resumed}.")
         case e.RoundFinished():
-            return Line(_round(event), "success" if event.is_best else "info")
+            return Line(*_round(event))
         case e.TrackingAvailable():
             return Line("Every round is tracked.", next_step=f"Open {event.url}")
         case e.ModelLogged():
@@ -129,7 +160,46 @@ def _failure(what: str, event: e.Failure, severity: Severity = "error") -> Line:
     return Line(f"{what}{where}: {reason}.", severity, event.remedy, event.details)
 
 
-def _round(event: e.RoundFinished) -> str:
+def _step(event: e.BuildStepFinished) -> str:
+    what = STEPS.get(event.step, ("", f"Build step {event.step} is done"))[1]
+    size = f", {_size(event.size_bytes)}" if event.size_bytes else ""
+    detail = f": {event.detail}" if event.detail else ""
+    return f"{what} ({event.duration_s:.1f} s{size}){detail.rstrip('.')}."
+
+
+def _built(event: e.ImageBuilt) -> str:
+    name, _, tag = event.image.rpartition(":")
+    return f"Image ready: {name}:{tag[:SHORT_COMMIT]} ({_size(event.size_bytes)})."
+
+
+def _deployed(event: e.ServiceDeployed) -> str:
+    number = len(event.nodes)
+    what = SERVICES.get(event.role, event.role)
+    named = f"{number} {what}s" if number > 1 else f"the {what}"
+    where = f" on {_places(event.nodes)}" if event.nodes else ""
+    return f"Deployed {named} ({event.service}){where}."
+
+
+def _places(nodes: list[str]) -> str:
+    """The nodes of instances, each once; how many of several are on it where that is not plain."""
+    numbers = Counter(nodes)
+    if len(numbers) == 1 or len(numbers) == len(nodes):
+        return ", ".join(sorted(numbers))
+    return ", ".join(f"{number} on {node}" for node, number in sorted(numbers.items()))
+
+
+def _contribution(participant: e.Participant) -> str:
+    facts = [
+        f"trained on {participant.train_examples:,} examples",
+        f"evaluated on {participant.evaluate_examples:,}",
+        f"accuracy {_percent(participant.accuracy)}",
+        f"loss {participant.loss:.4f}" if participant.loss is not None else "no loss",
+        f"{participant.duration_s:.2f} s",
+    ]
+    return f"{participant.learner}: {', '.join(facts)}"
+
+
+def _round(event: e.RoundFinished) -> tuple[str, Severity]:
     facts = [
         f"accuracy {_percent(event.accuracy)}",
         f"loss {event.loss:.4f}" if event.loss is not None else "no loss",
@@ -138,7 +208,9 @@ def _round(event: e.RoundFinished) -> str:
     ]
     if event.failed_learners:
         facts.append(f"without {', '.join(event.failed_learners)}")
-    return f"Round {event.round}/{event.rounds}: {', '.join(facts)}{' (best so far)' if event.is_best else ''}."
+    best = " (best so far)" if event.is_best else ""
+    severity: Severity = "success" if event.is_best else "info"
+    return f"Round {event.round}/{event.rounds}: {', '.join(facts)}{best}.", severity
 
 
 def _after_completion(event: e.ProjectCompleted) -> str:

@@ -45,7 +45,11 @@ class Observer:
         self._project_id = identity.project_id
         source = f"{identity.source}/inbox"
         self._inbox = Inbox(
-            store, project_id=self._project_id, app=str(context.config.get("project_app", "")), source=source
+            store,
+            project_id=self._project_id,
+            app=str(context.config.get("project_app", "")),
+            source=source,
+            verbose=bool(context.config.get("verbose", False)),
         )
         self._topic = topics.project_inbox(self._project_id)
         self._events = context.bus.subscribe(topics.project_events(self._project_id))

@@ -19,7 +19,7 @@ def observer(project: Project) -> ServiceSpec:
         name=project.service_name(Role.OBSERVER),
         app=project.observatory,
         role=Role.OBSERVER,
-        config={"project_app": project.app.name},
+        config={"project_app": project.app.name, "verbose": bool(project.sla.get("verbose", False))},
         project_id=project.id,
     )
 

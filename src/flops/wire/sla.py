@@ -94,7 +94,10 @@ class ResourceConstraints(_Part):
 class ProjectSla(_Part):
     """What a user asks for with a project."""
 
-    verbose: bool = Field(default=False, description="Whether the inbox also tells details that most people skip.")
+    verbose: bool = Field(
+        default=False,
+        description="Whether the inbox also tells what begins, what is removed, and each learner's results.",
+    )
     customer_id: User = Field("Admin", alias="customerID", description="The user that the project belongs to.")
     ml_repo_url: Annotated[str, Field(min_length=1, max_length=MAX_URL), AfterValidator(_usable_url)] = Field(
         description="The ML Git repository: a URL or an absolute path, optionally followed by @branch, @tag or @commit."
