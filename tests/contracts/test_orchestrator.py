@@ -274,7 +274,7 @@ def test_a_name_can_be_used_again_after_its_service_was_removed(orchestrator: Or
     wait_for_log(orchestrator, spec.name, "second")
 
 
-def test_logs_stay_readable_until_the_app_is_deleted(orchestrator: Orchestrator, app: App) -> None:
+def test_logs_stay_readable_until_the_service_is_forgotten(orchestrator: Orchestrator, app: App) -> None:
     spec = service(app, "seq 1 50")
     orchestrator.deploy(spec)
     wait_for_state(orchestrator, spec.name, InstanceState.COMPLETED)
@@ -282,8 +282,22 @@ def test_logs_stay_readable_until_the_app_is_deleted(orchestrator: Orchestrator,
     assert orchestrator.logs(spec.name, tail_lines=3) == "48\n49\n50\n"
     assert orchestrator.logs(f"{spec.name}.0", tail_lines=1) == "50\n"
     orchestrator.delete_app(app)
+    assert orchestrator.logs(spec.name, tail_lines=1) == "50\n"
+    orchestrator.forget(spec.name)
+    orchestrator.forget(spec.name)
     with pytest.raises(NotFoundError):
         orchestrator.logs(spec.name, tail_lines=3)
+
+
+def test_forgetting_a_service_stops_it_and_no_other(stage: Stage, app: App) -> None:
+    own, other = service(app, "exec sleep 60"), service(app, "exec sleep 60")
+    for spec in (own, other):
+        stage.orchestrator.deploy(spec)
+        wait_for_state(stage.orchestrator, spec.name, InstanceState.RUNNING)
+    stage.orchestrator.forget(own.name)
+    stage.orchestrator.forget("never-there")
+    assert stage.count_processes(f"{own.name}.0") == 0
+    assert [found.name for found in stage.orchestrator.services(app)] == [other.name]
 
 
 def test_logs_of_what_never_ran_are_not_found(orchestrator: Orchestrator) -> None:

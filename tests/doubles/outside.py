@@ -48,6 +48,9 @@ class FakeOrchestrator:
     def undeploy(self, service_name: str) -> None:
         self.deployed.pop(service_name, None)
 
+    def forget(self, service_name: str) -> None:
+        self.undeploy(service_name)
+
     def apps(self) -> list[App]:
         return list(self._apps)
 

@@ -122,7 +122,7 @@ def test_code_that_raises_in_fit_model_shows_its_traceback(start: Start, stage: 
     assert not outcome.of_type("instance.restarted")
 
 
-def test_code_that_raises_in_init_shows_its_traceback(start: Start, stage: Stage) -> None:
+def test_code_that_raises_in_init_shows_its_traceback(house: Installation, start: Start, stage: Stage) -> None:
     raising = MODEL_MANAGER.replace("self.rounds = np.zeros(2)", 'raise OSError("nothing here")')
 
     outcome = start(stage.set_up({"model_manager.py": raising.format(stage="")}).sla()).end()
@@ -130,6 +130,9 @@ def test_code_that_raises_in_init_shows_its_traceback(start: Start, stage: Stage
     last = assert_failed(outcome, "deploying")
     assert "nothing here" in last["text"]
     assert any("OSError: nothing here" in entry["details"] for entry in outcome.entries)
+    assert house.flops("logs", f"aggr{outcome.project_id[:12]}").exit_code == 0
+    house.ok("project", "delete", outcome.project_id)
+    assert house.flops("logs", f"aggr{outcome.project_id[:12]}").exit_code == 7
 
 
 def test_a_round_completes_without_the_learner_that_was_killed_and_it_rejoins(start: Start, stage: Stage) -> None:

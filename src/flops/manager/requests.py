@@ -14,7 +14,6 @@ from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, NoAnswerError, NotFoundError, UndecodableMessageError
 from flops.project.deployment import NAME_PREFIX, App, Placement, Role, ServiceSpec
 from flops.project.images import trained_model_image
-from flops.project.services import inference_server, observer
 from flops.project.state import OBSERVATORY, tracking_service_name
 from flops.wire import requests as r
 from flops.wire.envelope import Envelope, decode_envelope
@@ -155,12 +154,14 @@ class Requests:
         project = record.project
         if not project.phase.is_terminal:
             raise ProjectNotEndedError(project.id, project.phase)
-        for service in (inference_server(project).name, observer(project).name):
-            self._orchestrator.undeploy(service)
         self._orchestrator.delete_app(project.app)
+        for service in project.service_names:
+            self._orchestrator.forget(service)
         self._registry.delete(trained_model_image(project.ml_repo_url, project.id))
         self._store.delete(project.id)
-        for topic in (self._topics.project_status(project.id), self._topics.project_confirmed(project.id)):
+        instances = (*project.learners, *(f"{service}.0" for service in project.service_names))
+        presence = (self._topics.presence(instance) for instance in dict.fromkeys(instances))
+        for topic in (self._topics.project_status(project.id), self._topics.project_confirmed(project.id), *presence):
             self._bus.publish(topic, b"", retain=True)
         return {}
 

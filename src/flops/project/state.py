@@ -88,6 +88,13 @@ class Project:
         return NAME_PREFIX[role] + (self.id[-_SUFFIX_LENGTH:] if purpose else self.id[:_SUFFIX_LENGTH])
 
     @property
+    def service_names(self) -> tuple[str, ...]:
+        """The names of all services that the project may ever have had."""
+        roles = (Role.OBSERVER, Role.BUILDER, Role.AGGREGATOR, Role.LEARNER, Role.INFERENCE)
+        names = tuple(self.service_name(role) for role in roles)
+        return (*names, self.service_name(Role.BUILDER, purpose="trained-model"))
+
+    @property
     def learners(self) -> tuple[str, ...]:
         """The instance ids of the learners."""
         name = self.service_name(Role.LEARNER)

@@ -84,7 +84,7 @@ class Installation:
                 self._apps.add((user, name))
 
     async def delete_app(self, user: str, name: str) -> None:
-        """Undeploy all services of an app, and forget it with all that its instances left behind."""
+        """Undeploy all services of an app, remove the directories of its instances, and forget it."""
         async with self._lock(f"app {user} {name}"):
             known = (user, name) in self._apps
             self._apps.discard((user, name))
@@ -98,7 +98,6 @@ class Installation:
                     self._apps.add((user, name))
                 raise
             for trace in traces:
-                log_file.remove(Path(trace.log_file))
                 shutil.rmtree(trace.directory, ignore_errors=True)
 
     async def deploy(self, service: Json, processes: list[Json]) -> None:
@@ -136,6 +135,14 @@ class Installation:
             for process in own:
                 del self._processes[process.spec.id]
             self._wake()
+
+    async def forget(self, name: str) -> None:
+        """Undeploy a service and remove the logs and the directories of its instances."""
+        await self.undeploy(name)
+        for trace in self._state.traces_of_service(name):
+            log_file.remove(Path(trace.log_file))
+            shutil.rmtree(trace.directory, ignore_errors=True)
+        self._state.forget_traces(name)
 
     async def apps(self) -> list[list[str]]:
         """Every app as user and name."""

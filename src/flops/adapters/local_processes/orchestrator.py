@@ -62,7 +62,7 @@ class LocalProcessOrchestrator:
         self._client.call("create_app", user=app.user, name=app.name)
 
     def delete_app(self, app: App) -> None:
-        """Remove an app with its services, their logs and their directories."""
+        """Remove an app with its services and their directories."""
         self._client.call("delete_app", user=app.user, name=app.name)
 
     def deploy(self, spec: ServiceSpec) -> None:
@@ -77,6 +77,10 @@ class LocalProcessOrchestrator:
     def undeploy(self, service_name: str) -> None:
         """Stop all instances and forget the service."""
         self._client.call("undeploy", name=service_name)
+
+    def forget(self, service_name: str) -> None:
+        """Stop all instances and remove their logs and their directories."""
+        self._client.call("forget", name=service_name)
 
     def apps(self) -> list[App]:
         """All apps, sorted."""

@@ -47,7 +47,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What an instance has left on disk; stays until its app is deleted."""
+    """What an instance has left on disk: its directory until its app is deleted, its log until it is forgotten."""
 
     instance: str
     log_file: str
@@ -109,6 +109,13 @@ class StateFile:
         query = "SELECT instance, log_file, directory FROM traces WHERE user = ? AND app = ?"
         return [Trace(*row) for row in self._rows(query, (user, app))]
 
+    def traces_of_service(self, name: str) -> list[Trace]:
+        """What the instances of a service have left behind."""
+        return [
+            Trace(*row)
+            for row in self._rows("SELECT instance, log_file, directory FROM traces WHERE service = ?", (name,))
+        ]
+
     def is_suspended(self) -> bool:
         """Whether FLOps was stopped on purpose and the services wait to be resumed."""
         return bool(self._rows("SELECT 1 FROM flags WHERE name = 'suspended'"))
@@ -121,10 +128,14 @@ class StateFile:
             self._database.execute("INSERT OR IGNORE INTO apps VALUES (?, ?)", (user, name))
 
     def forget_app(self, user: str, name: str) -> None:
-        """Forget an app and the traces of its instances."""
+        """Forget an app."""
         with self._transaction():
             self._database.execute("DELETE FROM apps WHERE user = ? AND name = ?", (user, name))
-            self._database.execute("DELETE FROM traces WHERE user = ? AND app = ?", (user, name))
+
+    def forget_traces(self, service: str) -> None:
+        """Forget what the instances of a service have left behind."""
+        with self._transaction():
+            self._database.execute("DELETE FROM traces WHERE service = ?", (service,))
 
     def add_service(
         self,

@@ -81,6 +81,8 @@ def test_logs_are_found_by_instance_and_service_also_after_removal(state: StateF
     assert state.log_of("observ1") == "/observ1.0.log"
     assert state.log_of("observ1.1") == "/observ1.1.log"
     state.forget_app("Ada", "proj1")
+    assert state.log_of("observ1") == "/observ1.0.log"
+    state.forget_traces("observ1")
     assert state.log_of("observ1") is None
 
 
