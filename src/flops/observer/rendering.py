@@ -83,7 +83,7 @@ def _line_of_progress(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PL
         case e.RepositoryResolved():
             return Line(f"The ML repository is at commit {event.commit[:12]}.")
         case e.PlacementDecided():
-            return Line(f"{_count(len(event.nodes), 'learner')} will run where the data are: {_places(event.nodes)}.")
+            return Line(f"{_count(len(event.nodes), 'learner')} will run where the data are, {_places(event.nodes)}.")
         case e.ImagesFound():
             return Line("The images of this commit exist already; nothing has to be built.")
         case e.ImagesMissing():
@@ -176,15 +176,15 @@ def _deployed(event: e.ServiceDeployed) -> str:
     number = len(event.nodes)
     what = SERVICES.get(event.role, event.role)
     named = f"{number} {what}s" if number > 1 else f"the {what}"
-    where = f" on {_places(event.nodes)}" if event.nodes else ""
-    return f"Deployed {named} ({event.service}){where}."
+    where = f", {_places(event.nodes)}" if event.nodes else ""
+    return f"Deployed {named}: {event.service}{where}."
 
 
 def _places(nodes: list[str]) -> str:
-    """The nodes of instances, each once; how many of several are on it where that is not plain."""
+    """The nodes of instances, each once, with how many are there where that is not plain."""
     numbers = Counter(nodes)
-    if len(numbers) == 1 or len(numbers) == len(nodes):
-        return ", ".join(sorted(numbers))
+    if len(numbers) in {1, len(nodes)}:
+        return f"on {', '.join(sorted(numbers))}"
     return ", ".join(f"{number} on {node}" for node, number in sorted(numbers.items()))
 
 

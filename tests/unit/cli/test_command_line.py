@@ -1,0 +1,280 @@
+"""The command line at its edges: what goes to stdout, what to stderr, and which exit code ends it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from flops.bootstrap import adapters
+from flops.cli import main as command_line
+from flops.cli.inbox import show_entry
+from flops.delivery.requests import answer, refuse
+from flops.errors import InvalidSlaError, NotFoundError, SlaFault
+from flops.wire.envelope import Envelope, decode_envelope
+from flops.wire.topics import Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from flops.adapters.memory_bus import MemoryBroker
+    from flops.ports import Bus, Delivery
+
+ID = "0123456789abcdef01234567"
+OTHER_ID = "0123ffffffffffffffffffff"
+Reply = dict[str, Any] | Exception
+
+
+@dataclass
+class Manager:
+    """Answers requests from a table, as the manager does; ``heard`` is what was asked."""
+
+    bus: Bus
+    topics: Topics = field(default_factory=Topics)
+    replies: dict[str, Reply] = field(default_factory=dict)
+    heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        requests = self.bus.subscribe(self.topics.request(), self.topics.project_start())
+        while not self.stopping.is_set():
+            delivery = requests.receive(0.05)
+            if delivery is not None:
+                self._reply(delivery, decode_envelope(delivery.topic, delivery.payload))
+
+    def _reply(self, delivery: Delivery, question: Envelope) -> None:
+        name = delivery.topic.rpartition("/")[2]
+        self.heard.append((name, question.data))
+        reply = self.replies[name]
+        if isinstance(reply, InvalidSlaError):
+            faults = [{"path": fault.path, "message": fault.message} for fault in reply.errors]
+            refuse(self.bus, delivery, question, reply, errors=faults)
+        elif isinstance(reply, NotFoundError):
+            refuse(self.bus, delivery, question, reply)
+        else:
+            answer(self.bus, delivery, question, cast("dict[str, Any]", reply))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def flops(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    monkeypatch.setenv("FLOPS_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["flops", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def manager(memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+    def connect(_: object, client_id: str, **__: object) -> Bus:
+        return memory_broker.connect(client_id)
+
+    monkeypatch.setattr(adapters, "connect", connect)
+    made = Manager(memory_broker.connect("manager"))
+    made.replies["projects"] = {"projects": [status(), status(project_id=OTHER_ID)]}
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    yield made
+    made.stopping.set()
+    thread.join(10)
+
+
+def status(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  any field
+    fields: dict[str, Any] = {
+        "project_id": ID,
+        "user": "Ada",
+        "phase": "completed",
+        "created": "2030-01-01T10:00:00+00:00",
+        "updated": "2030-01-01T10:01:00+00:00",
+        "ml_repo_url": "https://x/y",
+        "round": 5,
+        "rounds": 5,
+        "accuracy": 0.96944,
+        "loss": None,
+        "best_accuracy": 0.97222,
+        "inference_url": "",
+        "reason": "",
+    }
+    return fields | changes
+
+
+def entry(sequence: int, event_type: str = "service.warned", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    fields = {
+        "sequence": sequence,
+        "time": "2030-01-01T10:00:00+00:00",
+        "severity": "info",
+        "text": f"entry {sequence}",
+        "next_step": "",
+        "details": "",
+        "event_type": event_type,
+    }
+    return fields | changes
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["projct"], "project"),
+        (["project", "strat"], "start"),
+        (["sla", "valdate"], "validate"),
+        (["data", "lst"], "list"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_one_that_was_meant(
+    flops: Callable[..., Outcome], typed: list[str], meant: str
+) -> None:
+    done = flops(*typed)
+    assert done.exit_code == 2
+    assert f"Did you mean '{meant}'?" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_wrong_command_line_is_json_where_json_was_asked_for(flops: Callable[..., Outcome]) -> None:
+    done = flops("project", "show", "--json")
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+
+
+def test_without_a_broker_the_remedy_is_to_start_it(flops: Callable[..., Outcome]) -> None:
+    done = flops("project", "list", "--json")
+    assert done.exit_code == 5
+    assert json.loads(done.stdout)["error"]["code"] == "broker.unreachable"
+    assert "flops up" in done.stderr
+
+
+def test_a_project_is_started_and_only_its_id_is_on_stdout(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies["start"] = {"project_id": ID}
+    done = flops("project", "start", "digits_sklearn_small")
+    assert (done.exit_code, done.stdout) == (0, f"{ID}\n")
+    assert f"flops project inbox {ID} -f" in done.stderr
+
+
+def test_what_the_manager_refuses_ends_like_what_is_refused_here(
+    flops: Callable[..., Outcome], manager: Manager
+) -> None:
+    manager.replies["start"] = InvalidSlaError([SlaFault("training_configuration.mode", "is not built yet")])
+    done = flops("p", "--project-sla-file-name", "digits_sklearn_small.json", "--json")
+    assert done.exit_code == 3
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "sla.invalid"
+    assert error["errors"][0]["path"] == "training_configuration.mode"
+
+
+@pytest.mark.parametrize("given", [ID, "01234", "@latest"])
+def test_a_project_is_named_by_its_id_its_beginning_or_as_the_latest(
+    flops: Callable[..., Outcome], manager: Manager, given: str
+) -> None:
+    manager.replies["project"] = {"status": status(), "sla": {}, "services": []}
+    done = flops("project", "show", given)
+    assert manager.heard[-1] == ("project", {"project_id": ID})
+    assert "97.22%" in done.stdout
+    assert "5 of 5" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "remedy"), [("0123", OTHER_ID), ("zzz", "@latest")])
+def test_a_name_that_is_no_project_is_answered_with_what_there_is(
+    flops: Callable[..., Outcome], manager: Manager, given: str, remedy: str
+) -> None:
+    assert manager
+    done = flops("project", "show", given)
+    assert done.exit_code == 7
+    assert remedy in done.stderr
+
+
+def test_watching_ends_with_the_projects_own_exit_code(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies["inbox"] = {"entries": [entry(1), entry(2, "project.failed", severity="error")], "more": False}
+    done = flops("project", "inbox", ID, "-f", "--json")
+    assert done.exit_code == 1
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+def test_ctrl_c_detaches_and_says_how_to_come_back(
+    flops: Callable[..., Outcome], manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    manager.replies["inbox"] = {"entries": [entry(1)], "more": False}
+    monkeypatch.setattr("flops.cli.project.show_entry", interrupt)
+    done = flops("project", "inbox", ID, "-f")
+    assert done.exit_code == 130
+    assert f"flops project inbox {ID} -f" in done.stderr
+
+
+def test_logs_of_an_unknown_service_name_the_closest_one(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies["logs"] = NotFoundError("service or instance", "trmdel1")
+    manager.replies["services"] = {"services": [{"name": "trmodel1", "instances": [{"id": "trmodel1.0"}]}]}
+    done = flops("logs", "trmdel1")
+    assert done.exit_code == 7
+    assert "Did you mean 'trmodel1'?" in done.stderr
+
+
+def test_services_of_an_unknown_app_are_not_none_but_a_mistake(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies |= {"services": {"services": []}, "apps": {"apps": [{"name": "observatory", "user": "Ada"}]}}
+    assert flops("services", "--app", "observatory").exit_code == 0
+    done = flops("services", "--app", "observatry")
+    assert done.exit_code == 7
+    assert "Did you mean 'observatory'?" in done.stderr
+
+
+def test_a_model_that_is_not_served_yet_is_answered_with_why(
+    flops: Callable[..., Outcome], manager: Manager, tmp_path: Path
+) -> None:
+    manager.replies["project"] = {"status": status(phase="training"), "sla": {}, "services": []}
+    rows = tmp_path / "rows.json"
+    rows.write_text("[[1]]")
+    done = flops("predict", ID, str(rows))
+    assert done.exit_code == 7
+    assert "The project is training" in done.stderr
+
+
+@pytest.mark.parametrize(("file", "exit_code"), [("missing.csv", 7), ("notes.md", 3)])
+def test_a_file_that_cannot_be_asked_about_is_refused_before_anybody_is_asked(
+    flops: Callable[..., Outcome], tmp_path: Path, file: str, exit_code: int
+) -> None:
+    (tmp_path / "notes.md").write_text("text")
+    assert flops("predict", ID, str(tmp_path / file)).exit_code == exit_code
+
+
+@pytest.mark.parametrize("name", ["digits_sklearn_small", "digits_multi"])
+def test_a_shipped_sla_of_either_kind_is_valid_and_shown(flops: Callable[..., Outcome], name: str) -> None:
+    assert flops("sla", "validate", name).exit_code == 0
+    assert json.loads(flops("sla", "show", name, "--json").stdout)["customerID"] == "Admin"
+
+
+def test_validating_tells_what_is_not_built_yet(flops: Callable[..., Outcome], tmp_path: Path) -> None:
+    sla = json.loads(flops("sla", "show", "digits_sklearn_small").stdout)
+    sla["training_configuration"]["mode"] = "hierarchical"
+    file = tmp_path / "sla.json"
+    file.write_text(json.dumps(sla))
+    done = flops("sla", "validate", str(file))
+    assert done.exit_code == 3
+    assert "not built yet" in done.stderr
+
+
+def test_an_entry_shows_its_next_step_and_the_end_of_its_details(capsys: pytest.CaptureFixture[str]) -> None:
+    details = "\n".join(f"line {number}" for number in range(40))
+    show_entry(entry(1, severity="error", details=details, next_step="Mend it."))
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].endswith("✗ entry 1")
+    assert shown[-1].endswith("→ Mend it.")
+    assert "line 39" in shown[-2]
+    assert len(shown) == 17
