@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flops.cli.output import say
-from flops.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_INTERRUPTED
+from flops.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_INTERRUPTED, BrokerUnreachableError, NoAnswerError
 from flops.wire.envelope import decode_envelope
 from flops.wire.requests import ReadInbox
 
@@ -38,26 +38,31 @@ def history(session: Session, project_id: str, *, after: int = 0) -> Iterator[En
 
 
 def follow(session: Session, project_id: str) -> Iterator[Entry]:
-    """All entries, then those that come, each once and in order, until the project has ended."""
+    """All entries, then those that come, each once and in order, until the project has ended.
+
+    What a broken connection or a restarted broker has lost is asked for, as often as it takes.
+    """
     subscription = session.bus.subscribe(session.topics.project_inbox(project_id))
-    shown = 0
-    for entry in history(session, project_id):
-        shown = int(entry["sequence"])
-        yield entry
-        if entry["event_type"] in LAST_WORDS:
-            return
+    connection, shown, heard = 0, 0, 0
     while True:
-        delivery = subscription.receive(POLL_S)
-        if delivery is None:
-            continue
-        delivery.acknowledge()
-        entry = decode_envelope(delivery.topic, delivery.payload).data
-        missed = history(session, project_id, after=shown) if entry["sequence"] > shown + 1 else iter(())
-        for item in (*missed, entry):
-            if item["sequence"] == shown + 1:
+        entries: list[Entry] = []
+        if heard > shown or connection != session.bus.connection_count:
+            current = session.bus.connection_count
+            try:
+                entries = list(history(session, project_id, after=shown))
+                connection = current
+            except (BrokerUnreachableError, NoAnswerError):
+                if not connection:
+                    raise
+        if not entries and (delivery := subscription.receive(POLL_S)):
+            delivery.acknowledge()
+            entries = [decode_envelope(delivery.topic, delivery.payload).data]
+        for entry in entries:
+            heard = max(heard, int(entry["sequence"]))
+            if entry["sequence"] == shown + 1:
                 shown += 1
-                yield item
-                if item["event_type"] in LAST_WORDS:
+                yield entry
+                if entry["event_type"] in LAST_WORDS:
                     return
 
 
