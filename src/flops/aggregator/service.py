@@ -171,7 +171,7 @@ class _Training:
         return joined, start
 
     def _warm_up(self, initial: Future[list[Any]], needs_parameters: bool) -> None:  # noqa: FBT001  a thread's target
-        """During the rounds the model process has nothing else to do; what fails in preparing fails again, and is told."""
+        """Use the time that the model process has during the rounds; what fails in preparing is told by the export."""
         if needs_parameters:
             _settle(initial, self._model.get_parameters)
         with contextlib.suppress(ModelCodeError):

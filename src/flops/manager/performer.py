@@ -84,8 +84,7 @@ class Performer:
                 nodes = [placement.node for placement in spec.placements if placement.node]
                 return e.ServiceDeployed(service=spec.name, role=spec.role, app=spec.app.name, nodes=nodes)
             case c.Undeploy(service):
-                self._orchestrator.undeploy(service)
-                return e.ServiceRemoved(service=service)
+                return self._undeploy(service)
             case c.ResolveRepository(url):
                 return e.RepositoryResolved(url=url, commit=self._repositories.resolve(url))
             case c.FindPlacement(data_tags, learners):
@@ -98,6 +97,12 @@ class Performer:
                 return None
             case c.Announce(event):
                 return event
+
+    def _undeploy(self, service: str) -> e.ServiceRemoved:
+        self._orchestrator.undeploy(service)
+        for instance in self._placements.forget(service):
+            self._bus.publish(self._topics.presence(instance), b"", retain=True)
+        return e.ServiceRemoved(service=service)
 
 
 def _failure(command: c.Command, error: FlopsError) -> e.Event:

@@ -31,6 +31,14 @@ class Placements:
             self._present[presence.instance] = presence
             self._changed.notify_all()
 
+    def forget(self, service: str) -> list[str]:
+        """Forget a service that is gone; returns the instances that had announced themselves."""
+        with self._changed:
+            gone = [instance for instance in self._present if instance.rpartition(".")[0] == service]
+            for instance in gone:
+                del self._present[instance]
+            return gone
+
     def url_of(self, instance: str, *, timeout_s: float = 0.0) -> str:
         """Where an instance that is online can be reached, or an empty string; waits for it if asked to."""
         with self._changed:
