@@ -47,11 +47,6 @@ CHECKPOINT_DIRECTORY: Final = "checkpoints"
 ENDED_MARK: Final = "ended"
 TOLD_RUN: Final = "told-run"
 TICK_S: Final = 0.25
-FEDPROX: Final = "FedProx"
-FEDPROX_IS_FEDAVG: Final = (
-    "FedProx acts like FedAvg here: its proximal term belongs into the learners' loss, and the interface of ML "
-    "repositories has no place for it."
-)
 CLOSE_RUN_S: Final = 3.0
 
 
@@ -126,8 +121,6 @@ class _Training:
     def _train(self, grid: MqttGrid) -> Progress:
         config, settings = self._config, self._context.settings
         strategy = build_strategy(config.strategy, config.minimums, config.strategy_options)
-        if config.strategy == FEDPROX:
-            self._tell(Warned(message=FEDPROX_IS_FEDAVG))
         start = self._resume()
         plan = Plan(
             rounds=config.rounds,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STRATEGY: Final = "FedAvg"
 STRATEGIES: Final = (
-    "FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedMedian", "FedTrimmedAvg", "FedProx",
+    "FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedMedian", "FedTrimmedAvg",
     "Krum", "MultiKrum", "Bulyan",
 )  # fmt: skip
 _STATE: Final = ("momentum_vector", "m_t", "v_t")

@@ -26,7 +26,7 @@ Flavor = Literal["sklearn", "pytorch", "tensorflow", "keras"]
 Platform = Literal["linux/amd64", "linux/arm64"]
 Mode = Literal["classic", "hierarchical"]
 Strategy = Literal[
-    "FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedMedian", "FedTrimmedAvg", "FedProx"
+    "FedAvg", "FedAvgM", "FedAdagrad", "FedAdam", "FedYogi", "FedMedian", "FedTrimmedAvg"
 ]  # fmt: skip
 PostTrainingStep = Literal["build_image_for_trained_model", "deploy_trained_model_image"]
 Partitioner = Literal["iid", "dirichlet"]

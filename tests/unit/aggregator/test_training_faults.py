@@ -342,15 +342,6 @@ def test_a_full_disk_ends_the_training_with_that_reason(tmp_path: Path) -> None:
     assert "checkpoints" in failed.reason
 
 
-def test_fedprox_is_said_to_act_like_fedavg(tmp_path: Path) -> None:
-    training = Training(tmp_path, learners=1)
-    learners = start_learners(training, FakeModel())
-    aggregator = training.aggregator(strategy="FedProx", rounds=1)
-    training.finished()
-    join_all(aggregator, *learners)
-    assert "acts like FedAvg" in training.event(Warned).message
-
-
 def test_a_diverged_model_has_no_accuracy_and_never_is_the_best(tmp_path: Path) -> None:
     training = Training(tmp_path, learners=1)
 
