@@ -48,6 +48,15 @@ def stage(tmp_path: Path) -> Stage:
 
 
 @pytest.fixture
-def start(house: Installation, tmp_path: Path) -> Callable[[dict[str, Any]], Rehearsal]:
+def start(house: Installation, tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Rehearsal]]:
     """Starts a project in the house and follows it."""
-    return lambda sla: rehearse(house, sla, tmp_path)
+    started: list[Rehearsal] = []
+
+    def begin(sla: dict[str, Any]) -> Rehearsal:
+        started.append(rehearse(house, sla, tmp_path))
+        return started[-1]
+
+    yield begin
+    for project in started:
+        project.follower.kill()
+        project.follower.wait()

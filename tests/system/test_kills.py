@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Start = Callable[[dict[str, Any]], Rehearsal]
 
+MAX_RESTARTS = 3
+
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -84,9 +86,11 @@ def test_one_learner_too_few_for_good(house: Installation, start: Start, stage: 
     project = start(stage.sla(minimum=2))
     stage.await_fitting(1)
     instance = project.service("flearner")
-    for _ in range(4):
-        kill_instance(house, instance)
-        until(lambda: project.follower.poll() is not None or house.instances(instance), "a restart", 20)
+    for restarts in range(1, MAX_RESTARTS + 1):
+        kill_and_await(house, instance)
+        project.await_entry("instance.restarted", f"({restarts})")
+    kill_instance(house, instance)
+    project.await_entry("instance.failed")
     stage.release(1)
 
     outcome = project.end()
