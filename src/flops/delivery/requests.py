@@ -157,7 +157,9 @@ def _error_of(answer: Envelope) -> FlopsError:
 
 
 def _fault_of(fault: Mapping[str, Any]) -> SlaFault:
-    return SlaFault(*(str(fault.get(name) or "") for name in ("path", "message", "hint")))
+    path, message, hint = (str(fault.get(name) or "") for name in ("path", "message", "hint"))
+    line, column = (int(fault.get(name) or 0) for name in ("line", "column"))
+    return SlaFault(path, message, hint, line, column)
 
 
 class _RetoldError(NotFoundError):

@@ -9,7 +9,15 @@ import pytest
 
 from flops.errors import UnknownStrategyError
 from flops.learning.client import ARRAYS, DURATION, EXAMPLES, METRICS
-from flops.learning.flower import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict, instruction
+from flops.learning.flower import (
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MetricRecord,
+    RecordDict,
+    act_as_aggregator,
+    instruction,
+)
 from flops.learning.strategies import STRATEGIES, Minimums, build_strategy, restore_strategy, strategy_state
 
 if TYPE_CHECKING:
@@ -18,6 +26,12 @@ if TYPE_CHECKING:
     from flops.learning.flower import Grid
 
 INITIAL: list[np.ndarray[Any, Any]] = [np.zeros((2, 2)), np.zeros(3, dtype=np.float32)]
+
+
+@pytest.fixture(autouse=True)
+def aggregator() -> None:
+    """Flower's messages ask who makes them."""
+    act_as_aggregator(1)
 
 
 class Nodes:
