@@ -21,7 +21,8 @@ COLOURS: Final = {"info": None, "success": "green", "warning": "yellow", "error"
 SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
 LAST_WORDS: Final = {"project.completed": 0, "project.failed": EXIT_FAILED, "project.cancelled": EXIT_CANCELLED}
 POLL_S: Final = 1.0
-MAX_DETAIL_LINES: Final = 15
+FIRST_DETAILS: Final = 6
+LAST_DETAILS: Final = 9
 MARGIN: Final = " " * 11
 
 Entry = dict[str, Any]
@@ -84,7 +85,15 @@ def show_entry(entry: Entry) -> None:
     time = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
     line = f"{time} {SIGNS[severity]} {entry['text']}"
     click.echo(click.style(line, fg=COLOURS[severity]) if COLOURS[severity] else line)
-    for detail in entry["details"].rstrip().splitlines()[-MAX_DETAIL_LINES:]:
+    for detail in _shortened(entry["details"].rstrip().splitlines()):
         click.echo(click.style(f"{MARGIN}| {detail}", dim=True))
     if entry["next_step"]:
         click.echo(click.style(f"{MARGIN}→ {entry['next_step']}", dim=True))
+
+
+def _shortened(details: list[str]) -> list[str]:
+    """A long traceback begins in the user's code and ends with the error; between them are libraries."""
+    skipped = len(details) - FIRST_DETAILS - LAST_DETAILS
+    if skipped <= 1:
+        return details
+    return [*details[:FIRST_DETAILS], f"… {skipped} lines more (--json shows all) …", *details[-LAST_DETAILS:]]

@@ -276,5 +276,7 @@ def test_an_entry_shows_its_next_step_and_the_end_of_its_details(capsys: pytest.
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].endswith("✗ entry 1")
     assert shown[-1].endswith("→ Mend it.")
+    assert "line 0" in shown[1]
+    assert "25 lines more" in shown[7]
     assert "line 39" in shown[-2]
-    assert len(shown) == 17
+    assert len(shown) == 18
