@@ -178,7 +178,11 @@ class StoreUnavailableError(FlopsError):
 
     def __init__(self, where: str, reason: str) -> None:
         self.where, self.reason = where, reason
-        super().__init__(f"The store {where} cannot be used: {reason}.")
+        is_full = "full" in reason or "space" in reason or "quota" in reason
+        super().__init__(
+            f"The store {where} cannot be used: {reason}.",
+            remedy="Free some space on its disk; what was accepted before goes on by itself." if is_full else "",
+        )
 
 
 class OrchestratorUnavailableError(FlopsError):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.delivery.requests import answer, refuse
-from flops.errors import InvalidSlaError, UndecodableMessageError
+from flops.errors import InvalidSlaError, StoreUnavailableError, UndecodableMessageError
 from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
 from flops.wire.events import CancellationRequested, Event, ProjectAccepted, ProjectRejected
@@ -56,17 +56,14 @@ class Intake:
             ("cancel",): self._cancellation,
         }
 
-    def filters(self) -> list[str]:
-        """Everything that the manager listens to."""
+    def questions(self) -> list[str]:
+        """What somebody waits for the answer of."""
+        return [self._topics.project_start(), self._topics.request()]
+
+    def reports(self) -> list[str]:
+        """What else the manager listens to."""
         topics = self._topics
-        return [
-            topics.project_start(),
-            topics.project_events(),
-            topics.project_inbox(),
-            topics.project_cancel(),
-            topics.presence(),
-            topics.request(),
-        ]
+        return [topics.project_events(), topics.project_inbox(), topics.project_cancel(), topics.presence()]
 
     def handle(self, delivery: Delivery) -> None:
         """Handle one message. What cannot be decoded is kept as a dead letter."""
@@ -101,7 +98,13 @@ class Intake:
             self._reject(project_id, delivery, envelope, error)
             return
         accepted = ProjectAccepted(user=sla.customer_id, sla=sla.to_document())
-        self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
+        try:
+            self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
+        except StoreUnavailableError as error:
+            if not (envelope and envelope.reply_to):
+                raise
+            refuse(self._bus, delivery, envelope, error)
+            return
         message = ProjectAnswer(project_id=project_id, inbox=self._topics.project_inbox(project_id))
         answer(self._bus, delivery, envelope, message)
 

@@ -47,7 +47,18 @@ class Performer:
         self._placements, self._stopping = placements, stopping
 
     def perform(self, item: PendingItem, projects: Projects) -> None:
-        """Do one item, tell what came of it, and clear it. Doing it again changes nothing."""
+        """Do one item, tell what came of it, and clear it; until the store takes it. Doing it again changes nothing."""
+        delay_s = FIRST_DELAY_S
+        while not self._stopping.is_set():
+            try:
+                return self._perform(item, projects)
+            except FlopsError as error:
+                log.error("item waits", extra={"item": item.id, "reason": str(error)})  # noqa: TRY400
+            self._stopping.wait(delay_s)
+            delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+        return None
+
+    def _perform(self, item: PendingItem, projects: Projects) -> None:
         if item.envelope is not None:
             self._bus.publish(self._topics.project_events(item.project_id), item.envelope.encode())
         if item.command is not None:

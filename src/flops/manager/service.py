@@ -19,7 +19,7 @@ from flops.manager.watch import watch_deadlines, watch_instances
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flops.ports import Bus, Delivery, Orchestrator, Registry, Repositories, Store
+    from flops.ports import Bus, Delivery, Orchestrator, Registry, Repositories, Store, Subscription
     from flops.project.state import Deadlines
     from flops.wire.topics import Topics
 
@@ -76,9 +76,11 @@ def run(
         requests=requests,
         platform=platform,
     )
-    subscription = ports.bus.subscribe(*intake.filters())
+    questions = ports.bus.subscribe(*intake.questions())
+    reports = ports.bus.subscribe(*intake.reports())
     lanes.put(ports.store.pending())
     watchers = [
+        threading.Thread(target=_listen, args=(intake, questions, stopping)),
         threading.Thread(target=watch_instances, args=(ports.orchestrator, ports.store, projects, stopping)),
         threading.Thread(target=watch_deadlines, args=(ports.store, projects, stopping)),
     ]
@@ -86,10 +88,7 @@ def run(
         watcher.start()
     ready()
     try:
-        while not stopping.is_set():
-            delivery = subscription.receive(WAIT_S)
-            if delivery is not None:
-                _handle(intake, delivery, stopping)
+        _listen(intake, reports, stopping)
     finally:
         stopping.set()
         requests.close()
@@ -97,6 +96,17 @@ def run(
         for watcher in watchers:
             watcher.join()
     return 0
+
+
+def _listen(intake: Intake, subscription: Subscription, stopping: threading.Event) -> None:
+    """Handle messages in their order. Questions are listened to separately, so that they do not wait behind reports."""
+    try:
+        while not stopping.is_set():
+            delivery = subscription.receive(WAIT_S)
+            if delivery is not None:
+                _handle(intake, delivery, stopping)
+    finally:
+        stopping.set()
 
 
 def _handle(intake: Intake, delivery: Delivery, stopping: threading.Event) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flops.delivery.publisher import OutboxKeeper, Unconfirmed
-from flops.errors import FlopsError, UndecodableMessageError
+from flops.errors import FlopsError, StoreUnavailableError, UndecodableMessageError
 from flops.observer.inbox import Inbox, InboxStore
 from flops.project.state import Phase
 from flops.wire.envelope import Envelope, decode_envelope, envelope_of
 from flops.wire.requests import ReadEvents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flops.delivery.requests import RequestClient
     from flops.delivery.service import ServiceContext
 
@@ -57,6 +60,7 @@ class Observer:
             context.bus, store, topics, source=source, project_id=self._project_id, topic=self._topic
         )
         self._position = 0
+        self._is_behind = False
 
     def run(self) -> None:
         """Read until the project has ended and the manager has every entry."""
@@ -64,17 +68,28 @@ class Observer:
         while not self._context.stopping.is_set() and not self._has_ended():
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
-                self._catch_up()
+                self._insist(self._catch_up)
                 self._publish_status()
                 continue
             delivery = self._events.receive(WAIT_S)
-            if delivery is None:
-                continue
-            self._hear(delivery.topic, delivery.payload)
-            delivery.acknowledge()
+            if delivery is not None:
+                self._insist(partial(self._hear, delivery.topic, delivery.payload))
+                delivery.acknowledge()
+            elif self._is_behind:
+                self._insist(self._catch_up)
         if self._has_ended():
             self._keeper.wait_confirmed(FAREWELL_TIMEOUT_S)
         self._keeper.close()
+
+    def _insist(self, read: Callable[[], None]) -> None:
+        """Read, as often as it takes until the disk has room for it; what was read before makes no second entry."""
+        while not self._context.stopping.is_set():
+            try:
+                return read()
+            except StoreUnavailableError as error:
+                log.error("entries wait", extra={"reason": str(error)})  # noqa: TRY400  the reason says it all
+                self._context.stopping.wait(WAIT_S)
+        return None
 
     def _has_ended(self) -> bool:
         status = self._store.status()
@@ -85,6 +100,7 @@ class Observer:
             envelope = decode_envelope(topic, payload)
             if self._inbox.is_early(envelope):
                 self._catch_up()
+                self._is_behind = self._is_behind or self._inbox.is_early(envelope)
             self._read(envelope)
         except UndecodableMessageError as error:
             log.warning("event ignored", extra={"topic": error.topic, "reason": error.reason})
@@ -98,11 +114,13 @@ class Observer:
                 answer = self._requests.ask("events", question, CATCH_UP_TIMEOUT_S)
             except FlopsError as error:
                 log.warning("cannot catch up", extra={"reason": str(error)})
+                self._is_behind = True
                 return
             for item in answer["events"]:
                 self._read(envelope_of("request/events", item["envelope"]))
                 self._position = max(self._position, int(item["position"]))
             more = bool(answer["more"])
+        self._is_behind = False
 
     def _read(self, envelope: Envelope) -> None:
         with self._keeper.sending:
