@@ -10,10 +10,12 @@ from typing import Final
 
 import yaml
 
+from cli_page import cli_page
 from flops.wire.asyncapi import asyncapi
 from flops.wire.schemas import mock_data_schema, project_schema
 from flow_page import flow_page
 from reference_pages import NOTE, error_classes, errors_page, events_page, sla_page
+from settings_page import settings_page
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -23,9 +25,11 @@ def documents() -> dict[Path, str]:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     return {
         Path("docs/reference/asyncapi.yaml"): _yaml(asyncapi(version)),
+        Path("docs/reference/cli.md"): cli_page(NOTE),
         Path("docs/reference/events.md"): events_page(),
         Path("docs/reference/errors.md"): errors_page(error_classes(ROOT / "src" / "flops")),
         Path("docs/reference/flow.md"): flow_page(ROOT / "src" / "flops" / "project" / "workflow.py", NOTE),
+        Path("docs/reference/settings.md"): settings_page(NOTE),
         Path("docs/reference/sla.md"): sla_page([project_schema(), mock_data_schema()]),
         Path("slas/schema/project.schema.json"): _json(project_schema()),
         Path("slas/schema/mock-data.schema.json"): _json(mock_data_schema()),

@@ -11,7 +11,7 @@ import click
 from flops.bootstrap import adapters, installation
 from flops.cli.data import provide
 from flops.cli.inbox import show_entry, watch
-from flops.cli.output import say
+from flops.cli.output import json_option, percent, print_result, say
 from flops.cli.session import Session, session
 from flops.errors import NotFoundError, RequestRefusedError
 from flops.inference.client import predict
@@ -32,7 +32,8 @@ BRIGHTEST: Final = 16
 @click.option("--sla", default="digits_sklearn_small", show_default=True, help="The project SLA to run.")
 @click.option("--mock-data", "mock", default="digits_multi", show_default=True, help="The mock-data SLA to run before.")
 @click.option("--keep/--stop", default=True, show_default=True, help="Leave FLOps and the served model running.")
-def demo(sla: str, mock: str, *, keep: bool) -> None:
+@json_option
+def demo(sla: str, mock: str, *, keep: bool, as_json: bool) -> None:
     """Run the base case: start FLOps, provide data, train, serve, and ask the model."""
     settings = adapters.read_settings()
     was_up = installation.is_up(settings)
@@ -40,7 +41,7 @@ def demo(sla: str, mock: str, *, keep: bool) -> None:
     installation.up(settings, say)
     try:
         with session() as opened:
-            exit_code = _run(opened, sla, mock)
+            exit_code = _run(opened, sla, mock, as_json=as_json)
     finally:
         if not (keep or was_up):
             say("Stopping FLOps; nothing is deleted.")
@@ -50,7 +51,7 @@ def demo(sla: str, mock: str, *, keep: bool) -> None:
     sys.exit(exit_code)
 
 
-def _run(opened: Session, sla: str, mock: str) -> int:
+def _run(opened: Session, sla: str, mock: str, *, as_json: bool) -> int:
     _headline("Training data on the learner nodes")
     wanted = parse_mock_data_sla(find_sla(mock, "mocks").read_bytes())
     tag = wanted.mock_data_configuration.data_tag
@@ -66,12 +67,16 @@ def _run(opened: Session, sla: str, mock: str) -> int:
     project_id = opened.start(project)
     _last_demo(opened).write_text(project_id)
     say(f"Project {project_id} is accepted; this is its inbox:")
-    exit_code = watch(opened, project_id, show_entry)
+    exit_code = watch(opened, project_id, _say_entry if as_json else show_entry)
     if exit_code:
         return exit_code
     status = opened.ask("project", ShowProject(project_id=project_id))["status"]
     _headline("Predictions of the served model beside the true labels")
-    return _predict(status)
+    return _predict(status, as_json=as_json)
+
+
+def _say_entry(entry: dict[str, Any]) -> None:
+    say(str(entry["text"]))
 
 
 def _last_demo(opened: Session) -> Path:
@@ -86,16 +91,22 @@ def _forget_last_demo(opened: Session) -> None:
             opened.ask("delete", DeleteProject(project_id=record.read_text()), timeout_s=60)
 
 
-def _predict(status: dict[str, Any]) -> int:
+def _predict(status: dict[str, Any], *, as_json: bool) -> int:
     url = status["inference_url"]
     images, labels = _samples(flat="sklearn" in status["ml_repo_url"])
     predictions = [_digit(item) for item in predict(url, images)]
-    for label, predicted in zip(labels, predictions, strict=True):
-        click.echo(f"  predicted {predicted}, true {label}  {'✓' if predicted == label else '✗'}")
-    right = sum(predicted == label for label, predicted in zip(labels, predictions, strict=True))
-    click.echo(f"Accuracy per round and model: {status['tracking_url']}")
-    click.echo(f"The model answers at:         {url}")
-    click.echo(f"Best accuracy {status['best_accuracy']:.2%}; {right} of {len(labels)} samples are right.")
+    samples = [{"predicted": one, "true": other} for one, other in zip(predictions, labels, strict=True)]
+    right = sum(predicted == label for predicted, label in zip(predictions, labels, strict=True))
+
+    def render() -> None:
+        for sample in samples:
+            predicted, label = sample["predicted"], sample["true"]
+            click.echo(f"  predicted {predicted}, true {label}  {'✓' if predicted == label else '✗'}")
+        click.echo(f"Accuracy per round and model: {status['tracking_url']}")
+        click.echo(f"The model answers at:         {url}")
+        click.echo(f"Best accuracy {percent(status['best_accuracy'])}; {right} of {len(labels)} samples are right.")
+
+    print_result({"status": status, "samples": samples}, as_json=as_json, render=render)
     return 0 if right > len(labels) // 2 else 1
 
 

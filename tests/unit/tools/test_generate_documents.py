@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops import errors
+from flops.cli.main import COMMANDS
 from generate_documents import documents, main, stale_documents
 from reference_pages import EXIT_CODES, error_classes
 
@@ -48,3 +49,22 @@ def test_every_exit_code_is_explained() -> None:
 def test_codes_are_not_shared() -> None:
     codes = [item.code for item in error_classes(ROOT / "src" / "flops")]
     assert sorted(set(codes), key=str) == sorted(codes, key=str)
+
+
+def test_every_setting_is_on_its_page_and_nothing_else_is() -> None:
+    source = (ROOT / "src" / "flops" / "settings.py").read_text(encoding="utf-8")
+    page = documents()[Path("docs/reference/settings.md")]
+    read = set(re.findall(r'"(FLOPS_[A-Z_]+)"', source))
+    assert set(re.findall(r"^\| `(FLOPS_[A-Z_]+)`", page, re.MULTILINE)) == read
+
+
+def test_every_command_is_on_its_page() -> None:
+    page = documents()[Path("docs/reference/cli.md")]
+    for name in COMMANDS:
+        assert re.search(rf"^## flops {name}\b", page, re.MULTILINE), name
+    assert "## flops project start" in page
+
+
+def test_the_page_of_commands_names_every_json_option() -> None:
+    sections = documents()[Path("docs/reference/cli.md")].split("\n## ")[1:]
+    assert [section.splitlines()[0] for section in sections if "`--json`" not in section] == []

@@ -1,0 +1,78 @@
+"""The page of all settings, with the defaults that the code has."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from flops.settings import MIB, LocalNode, Settings
+
+PREFIX: Final = "FLOPS_"
+MEANINGS: Final = {
+    "home": "The folder of everything that FLOps keeps: data, images, models, inboxes, logs, credentials.",
+    "broker_url": "The MQTT broker, as `mqtt://host[:port]` or `mqtts://host[:port]`; empty: a private one is started.",
+    "broker_username": "The user name at the broker of `FLOPS_BROKER_URL`.",
+    "broker_password_file": "A file that holds the password at that broker, and nothing else.",
+    "broker_ca_file": "The certificates (PEM) that an `mqtts://` broker is checked against; empty: the system's.",
+    "embedded_broker": "Which private broker is started, `mosquitto` or `amqtt`; empty: Mosquitto if it is installed.",
+    "topic_prefix": "What every topic begins with, so that several installations can share a broker.",
+    "store_url": "Where the manager keeps projects, as `sqlite:///path/to/file`; empty: a file under `FLOPS_HOME`.",
+    "orchestrator": "Where services run. There is `local`: processes of this machine.",
+    "local_nodes": "The nodes of this machine: names separated by commas, each with `:capability+capability` or all.",
+    "user": "Whose tracking server `flops tracking` shows, and who cancels where `USER` is not set.",
+    "max_payload_bytes": "The largest message that is sent or taken; the broker's own limit has to be larger.",
+    "chunk_bytes": "Model parameters are sent in pieces of this size.",
+    "build_deadline_s": "How long building images may take before the project fails.",
+    "deploy_deadline_s": "How long deploying may take before the project fails.",
+    "round_deadline_s": "How long a round may take before it goes on without those who have not answered.",
+    "learner_return_s": "How long a lost learner is waited for when too few are left.",
+    "log_level": "What services write to their logs: `DEBUG`, `INFO`, `WARNING` or `ERROR`.",
+}
+
+
+def variable_of(field: str) -> str:
+    """The environment variable that a setting is read from."""
+    return PREFIX + field.upper()
+
+
+def settings_page(note: str) -> str:
+    """The table of all settings."""
+    defaults = Settings.from_environment({"HOME": "~"})
+    rows = [
+        f"| `{variable_of(field.name)}` | {_text(field.name, getattr(defaults, field.name))} | {MEANINGS[field.name]} |"
+        for field in fields(Settings)
+    ]
+    return f"""{note}
+# Settings
+
+FLOps is set by environment variables, read once when a process starts. Services get the settings that `flops up` was
+called with: to change one, call `flops down`, then `flops up` with the new value.
+
+| variable | default | meaning |
+|---|---|---|
+{chr(10).join(rows)}
+
+Whatever pip, uv, git and proxies are configured by works for builds too. Besides, FLOps sets `FLOPS_SERVICE_FILE` and
+`FLOPS_INSTANCE` for the services that it starts; they are not meant to be set by hand.
+"""
+
+
+def _text(name: str, value: Any) -> str:  # noqa: ANN401  a setting is of any type
+    match value:
+        case Path():
+            return "`~/.flops`"
+        case tuple():
+            return ", ".join(f"`{_node(item)}`" for item in value)
+        case "":
+            return ""
+        case int() if name.endswith("_bytes"):
+            return f"{value} ({value // MIB} MiB)"
+        case float():
+            return f"{value:g}"
+        case _:
+            return f"`{value}`"
+
+
+def _node(node: LocalNode) -> str:
+    return f"{node.name}:{'+'.join(sorted(node.capabilities, reverse=True))}"
