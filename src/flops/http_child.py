@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 POLL_S: Final = 0.25
+PROBE_S: Final = 0.05
 PROBE_TIMEOUT_S: Final = 2.0
 GRACE_S: Final = 5.0
 TAIL_BYTES: Final = 8 * 1024
@@ -118,7 +119,7 @@ class HttpChild:
             if late.is_set():
                 reason = f"it did not answer {path} within {deadline_s:g} s"
                 raise ServerNotReadyError(reason, self.output_tail())
-            stopping.wait(POLL_S)
+            stopping.wait(PROBE_S)
         return False
 
     def _answers(self, path: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flops.errors import InvalidSettingError
@@ -10,7 +12,7 @@ from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flops.adapters.local_images import LocalImage
@@ -43,7 +45,8 @@ def connect(
     timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> Bus:
     """A connection to the broker that the settings name, or to the embedded one."""
-    from flops.adapters import mqtt  # noqa: PLC0415
+    with _without("dns"):  # paho would load dnspython, of no use without DNS SRV records: 3 MB in every process
+        from flops.adapters import mqtt  # noqa: PLC0415
     from flops.adapters.embedded_broker import read_access  # noqa: PLC0415
 
     return mqtt.connect(
@@ -54,6 +57,19 @@ def connect(
         max_payload_bytes=settings.max_payload_bytes,
         timeout_s=timeout_s,
     )
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let an optional package look as if it were not installed, unless it is loaded already."""
+    is_loaded = package in sys.modules
+    if not is_loaded:
+        sys.modules[package] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        yield
+    finally:
+        if not is_loaded:
+            del sys.modules[package]
 
 
 def store(settings: Settings) -> Store:

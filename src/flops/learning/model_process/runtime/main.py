@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import socket
@@ -27,6 +28,7 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     sys.argv = [""]
+    gc.disable()  # nothing that an import makes is garbage; the session enables it when the code is loaded
     load_runtime()
     importlib.import_module(PACKAGE + ".session").serve(connection)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib
 import os
 import platform
@@ -99,6 +100,8 @@ class Session:
         if os.environ.get("FLOPS_MODEL_DATA"):  # time to spare, as the actor is still fetching the data
             with contextlib.suppress(ImportError):
                 importlib.import_module("datasets")
+        gc.freeze()
+        gc.enable()
         return {"version": protocol.VERSION, "python": platform.python_version(), "numpy": np.__version__}, []
 
     def _watch_data(self, module: ModuleType | None) -> None:
