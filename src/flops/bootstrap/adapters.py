@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flops.adapters.local_images import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
     from flops.ports import Bus, ImageBuilder, Orchestrator, Registry, Repositories, Store, Tracking, TrainingData
-    from flops.settings import Settings
+    from flops.settings import BrokerAccess, Settings
 
 CONNECT_TIMEOUT_S = 15.0
 SQLITE = "sqlite://"
@@ -36,6 +36,13 @@ def topics(settings: Settings) -> Topics:
     return Topics(settings.topic_prefix)
 
 
+def broker_access(settings: Settings) -> BrokerAccess:
+    """How the broker that the settings name, or the embedded one, is reached."""
+    from flops.adapters.embedded_broker import read_access  # noqa: PLC0415
+
+    return read_access(settings)
+
+
 def connect(
     settings: Settings,
     client_id: str,
@@ -47,10 +54,9 @@ def connect(
     """A connection to the broker that the settings name, or to the embedded one."""
     with _without("dns"):  # paho would load dnspython, of no use without DNS SRV records: 3 MB in every process
         from flops.adapters import mqtt  # noqa: PLC0415
-    from flops.adapters.embedded_broker import read_access  # noqa: PLC0415
 
     return mqtt.connect(
-        read_access(settings),
+        broker_access(settings),
         f"{settings.topic_prefix.replace('/', '-')}{client_id}",
         persistent=persistent,
         will=will,

@@ -11,9 +11,11 @@ import pytest
 
 from flops.bootstrap import adapters
 from flops.cli import main as command_line
+from flops.cli.broker import write_client_options
 from flops.cli.inbox import show_entry
 from flops.delivery.requests import answer, refuse
 from flops.errors import InvalidSlaError, NotFoundError, SlaFault
+from flops.settings import BrokerAccess
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
@@ -280,3 +282,35 @@ def test_an_entry_shows_its_next_step_and_the_end_of_its_details(capsys: pytest.
     assert "25 lines more" in shown[7]
     assert "line 39" in shown[-2]
     assert len(shown) == 18
+
+
+@pytest.mark.parametrize(
+    ("url", "ca_file", "lines"),
+    [
+        ("mqtt://broker.example.org", "", ["-h broker.example.org", "-p 1883", "-u ada", "-P secret"]),
+        ("mqtts://b:1", "/ca.pem", ["-h b", "-p 1", "-u ada", "-P secret", "--cafile /ca.pem"]),
+        ("mqtts://b:1", "", ["-h b", "-p 1", "-u ada", "-P secret", "--tls-use-os-certs"]),
+    ],
+)
+def test_mosquittos_clients_are_told_how_to_reach_the_broker(
+    tmp_path: Path, url: str, ca_file: str, lines: list[str]
+) -> None:
+    folder = write_client_options(BrokerAccess(url, "ada", "secret", ca_file), tmp_path / "clients")
+    for client in ("mosquitto_pub", "mosquitto_sub"):
+        assert (folder / client).read_text().splitlines() == lines
+        assert (folder / client).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_brokers_password_is_not_printed(
+    flops: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret")
+    monkeypatch.setenv("FLOPS_BROKER_URL", "mqtt://b")
+    monkeypatch.setenv("FLOPS_BROKER_USERNAME", "ada")
+    monkeypatch.setenv("FLOPS_BROKER_PASSWORD_FILE", str(password))
+    for arguments in ([], ["--json"], ["--clients"]):
+        done = flops("broker", *arguments)
+        assert done.exit_code == 0
+        assert "secret" not in done.stdout + done.stderr
+    assert done.stdout == f"{tmp_path / 'home' / 'run' / 'clients'}\n"
