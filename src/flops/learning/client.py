@@ -69,7 +69,7 @@ def performing(
             failure = error
         except Exception as error:  # noqa: BLE001  a process boundary: what a learner meets is an answer
             failure = ModelCodeError(message.metadata.message_type, repr(error), traceback.format_exc())
-        log.error("task failed", extra={"reason": failure.message})
+        log.error("task failed", exc_info=failure, extra={"reason": failure.message})
         try:
             on_failed(failure)
         except FlopsError as error:
