@@ -1,0 +1,1 @@
+"""The base case of FLOps as a Flower app."""
