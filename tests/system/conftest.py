@@ -48,15 +48,23 @@ def stage(tmp_path: Path) -> Stage:
 
 
 @pytest.fixture
-def start(house: Installation, tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Rehearsal]]:
-    """Starts a project in the house and follows it."""
+def rehearsing(tmp_path: Path) -> Iterator[Callable[[Installation, dict[str, Any]], Rehearsal]]:
+    """Starts a project in an installation and follows it, until the test is over at the latest."""
     started: list[Rehearsal] = []
 
-    def begin(sla: dict[str, Any]) -> Rehearsal:
-        started.append(rehearse(house, sla, tmp_path))
+    def begin(installation: Installation, sla: dict[str, Any]) -> Rehearsal:
+        started.append(rehearse(installation, sla, tmp_path))
         return started[-1]
 
     yield begin
     for project in started:
         project.follower.kill()
         project.follower.wait()
+
+
+@pytest.fixture
+def start(
+    house: Installation, rehearsing: Callable[[Installation, dict[str, Any]], Rehearsal]
+) -> Callable[[dict[str, Any]], Rehearsal]:
+    """Starts a project in the house and follows it."""
+    return lambda sla: rehearsing(house, sla)
