@@ -134,8 +134,9 @@ class HttpChild:
         with pipe:
             for line in iter(lambda: pipe.readline(TAIL_BYTES), b""):
                 self._tail = (self._tail + line)[-TAIL_BYTES:]
-                sys.stderr.write(line.decode(errors="replace"))
-                sys.stderr.flush()
+                with contextlib.suppress(OSError):  # a full disk; unread, the child would stand still
+                    sys.stderr.write(line.decode(errors="replace"))
+                    sys.stderr.flush()
 
 
 def _how_it_ended(code: int) -> str:

@@ -35,6 +35,7 @@ _ACCESS: Final = (
     "it; 'git ls-remote URL' tells. If it is public, check the spelling."
 )
 _REACH: Final = "Check that the host can be reached from this machine (VPN, proxy, firewall) and try again."
+_FULL: Final = "No space left on device"
 # What git says, and what to try: the first that matches is told to the user.
 _REMEDIES: Final = (
     (r"could not read Username|Authentication failed|prompts disabled|HTTP 40[13]|returned error: 40[13]", _ACCESS),
@@ -42,7 +43,7 @@ _REMEDIES: Final = (
     (r"Host key verification failed", "Connect once by hand with 'ssh HOST' to accept the host's key."),
     (r"Could not resolve host|Name or service not known|name resolution", "Check the spelling of the host. " + _REACH),
     (r"dubious ownership", "Run 'git config --global --add safe.directory PATH' as the user who runs FLOps."),
-    (r"No space left on device", "Free disk space, or point FLOPS_HOME to a larger disk."),
+    (_FULL, "Free disk space, or point FLOPS_HOME to a larger disk."),
     (r"not found|does not exist|not appear to be a git repository|returned error: 404", _ACCESS),
     (
         r"Connection refused|timed out|Network is unreachable|No route to host|unable to access|unable to connect",
@@ -190,4 +191,5 @@ def _last_words(errors: str) -> str:
     """The last line of git that carries a reason, without its decoration."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     telling = [line for line in lines if not _GENERIC.search(line)] or lines or ["nothing"]
+    telling = [line for line in telling if _FULL in line] or telling
     return _NOISE.sub("", telling[-1]).rstrip(".")

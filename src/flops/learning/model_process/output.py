@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from typing import IO, Final
@@ -27,5 +28,6 @@ class Output:
         with self._pipe:
             for line in iter(lambda: self._pipe.readline(TAIL_BYTES), b""):
                 self._tail = (self._tail + line)[-TAIL_BYTES:]
-                sys.stderr.write(line.decode(errors="replace"))
-                sys.stderr.flush()
+                with contextlib.suppress(OSError):  # a full disk; unread, the process would stand still
+                    sys.stderr.write(line.decode(errors="replace"))
+                    sys.stderr.flush()
