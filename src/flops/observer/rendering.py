@@ -34,7 +34,7 @@ PHASES: Final = {
 }
 STEPS: Final[dict[str, tuple[str, str]]] = {
     BuildStepName.CLONE: ("Cloning the repository", "Cloned the repository"),
-    BuildStepName.CHECK: ("Checking the code's interface", "Checked the code's interface"),
+    BuildStepName.CHECK: ("Checking the code's interface", "Checked the code's interface and found its dependencies"),
     BuildStepName.RESOLVE: ("Resolving the dependencies", "Resolved the dependencies"),
     BuildStepName.INSTALL_LEARNER: ("Installing the learners' environment", "Installed the learners' environment"),
     BuildStepName.INSTALL_AGGREGATOR: (
