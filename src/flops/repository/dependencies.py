@@ -1,17 +1,14 @@
-"""What an ML repository needs to run, read from ``conda.yaml``, ``requirements.txt`` or ``pyproject.toml``."""
+"""What an ML repository needs to run, whichever of its files says so."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from packaging.utils import canonicalize_name
 
 from flops.errors import FlopsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PROVIDED: Final = frozenset({"flops-utils"})
 _NAME: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
@@ -61,32 +58,6 @@ class InvalidDependencyFileError(FlopsError):
     def __init__(self, where: str, reason: str, *, remedy: str = "") -> None:
         self.where, self.reason = where, reason
         super().__init__(f"{where}: {reason}.", remedy=remedy)
-
-
-def read_dependencies(read: Callable[[str], str | None]) -> Dependencies:
-    """Read the first dependency file there is; ``read`` gives the text of a file of the repository, or None.
-
-    Raises:
-        InvalidDependencyFileError: none is there, or it cannot be used.
-    """
-    from flops.repository.conda_file import read_conda_file  # noqa: PLC0415  each reader needs this module's types
-    from flops.repository.pyproject_file import read_pyproject_file  # noqa: PLC0415
-    from flops.repository.requirements_file import read_requirements_file  # noqa: PLC0415
-
-    readers: tuple[tuple[str, Callable[[str, str], Dependencies]], ...] = (
-        ("conda.yaml", read_conda_file),
-        ("conda.yml", read_conda_file),
-        ("requirements.txt", lambda file, text: read_requirements_file(file, text, read)),
-        ("pyproject.toml", read_pyproject_file),
-    )
-    for file, reader in readers:
-        text = read(file)
-        if text is not None:
-            return reader(file, text)
-    names = ", ".join(file for file, _ in readers)
-    raise InvalidDependencyFileError(
-        "the repository", "it has no dependency file", remedy=f"Add one of these at its root: {names}."
-    )
 
 
 def name_of(requirement: str) -> str:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flops.repository.dependencies import Dependencies, InvalidDependencyFileError, is_provided, read_dependencies
+from flops.repository.dependencies import Dependencies, InvalidDependencyFileError, is_provided
+from flops.repository.dependency_file import read_dependencies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from flops.adapters.local_images.trees import make_read_only, private_directory,
 from flops.adapters.local_images.uv import versions_in
 from flops.errors import BuildFailedError
 from flops.project.images import AGGREGATOR, LEARNER, BuildStepName
-from flops.repository.dependencies import Dependencies, InvalidDependencyFileError, read_dependencies
+from flops.repository.dependencies import Dependencies, InvalidDependencyFileError
+from flops.repository.dependency_file import read_dependencies
 from flops.repository.interface_check import check_interface
 
 if TYPE_CHECKING:
