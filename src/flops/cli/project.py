@@ -20,6 +20,7 @@ from flops.wire.sla import parse_project_sla
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ENDED: Final = {"completed", "failed", "cancelled"}
 NOT_SHOWN: Final = {"rounds", "entries"}
 
 
@@ -74,8 +75,10 @@ def list_projects(user: str, *, as_json: bool) -> None:
             )
             for item in projects
         ]
+        whose = f"{user} has no projects" if user else "There are no projects yet"
+        empty = f"{whose}. Start one with 'flops project start FILE'."
         columns = ("PROJECT", "USER", "PHASE", "ROUND", "BEST ACCURACY", "ML REPOSITORY")
-        print_table(columns, rows, empty="There are no projects yet. Start one with 'flops project start FILE'.")
+        print_table(columns, rows, empty=empty)
 
     print_result(projects, as_json=as_json, render=render)
 
@@ -125,9 +128,9 @@ def cancel(project_id: str, *, as_json: bool) -> None:
     with session() as opened:
         full_id = opened.project_id(project_id)
         answer = opened.ask("cancel", CancelProject(project_id=full_id, by=_caller(opened)))
-    print_result(
-        {"project_id": full_id, **answer}, as_json=as_json, render=lambda: say(f"{full_id}: {answer['phase']}")
-    )
+    ended = answer["phase"] in ENDED
+    text = f"{full_id} is {answer['phase']} already." if ended else f"{full_id} is being stopped."
+    print_result({"project_id": full_id, **answer}, as_json=as_json, render=lambda: click.echo(text))
 
 
 @project.command()
@@ -139,7 +142,7 @@ def delete(project_id: str, *, as_json: bool) -> None:
         full_id = opened.project_id(project_id)
         opened.ask("delete", DeleteProject(project_id=full_id), timeout_s=60)
     print_result(
-        {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: say(f"{full_id} is deleted.")
+        {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: click.echo(f"{full_id} is deleted.")
     )
 
 
@@ -165,6 +168,7 @@ def _glance(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "updated": local_time(status["updated"]),
         "round": f"{status['round']} of {status['rounds']}" if status["rounds"] else "",
         "accuracy": percent(status["accuracy"]),
+        "loss": "" if status["loss"] is None else f"{status['loss']:.4f}",
         "best_accuracy": percent(status["best_accuracy"]),
     }
     for name, value in shown.items():

@@ -314,3 +314,18 @@ def test_the_brokers_password_is_not_printed(
         assert done.exit_code == 0
         assert "secret" not in done.stdout + done.stderr
     assert done.stdout == f"{tmp_path / 'home' / 'run' / 'clients'}\n"
+
+
+@pytest.mark.parametrize(("phase", "text"), [("stopping", "is being stopped"), ("completed", "is completed already")])
+def test_cancelling_says_what_comes_of_it(
+    flops: Callable[..., Outcome], manager: Manager, phase: str, text: str
+) -> None:
+    manager.replies["cancel"] = {"phase": phase}
+    assert text in flops("project", "cancel", ID).stdout
+
+
+def test_a_user_without_projects_is_named(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies["projects"] = {"projects": []}
+    done = flops("project", "list", "--user", "Bob")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "Bob has no projects" in done.stderr
