@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from flops.errors import DeploymentRefusedError, FlopsError, RepositoryUnavailableError
 from flops.ports import Deadline
 from flops.project import commands as c
-from flops.project.deployment import Role
 from flops.wire import events as e
 
 if TYPE_CHECKING:
@@ -74,10 +73,11 @@ class Performer:
         while True:
             try:
                 return self._do(project_id, command)
-            except FlopsError as error:
-                if not error.retryable or (attempt >= MAX_ATTEMPTS and not isinstance(command, c.Undeploy)):
-                    return _failure(command, error)
-                log.warning("trying again", extra={"command": command, "attempt": attempt, "reason": str(error)})
+            except Exception as error:  # noqa: BLE001  a process boundary: what was not expected fails the project
+                failure = error if isinstance(error, FlopsError) else _unexpected(error)
+                if not _is_worth_retrying(command, failure, attempt):
+                    return _failure(command, failure)
+                log.warning("trying again", extra={"command": command, "attempt": attempt, "reason": str(failure)})
             if self._stopping.wait(delay_s):
                 return None
             delay_s, attempt = min(2 * delay_s, LONGEST_DELAY_S), attempt + 1
@@ -131,7 +131,14 @@ def _failure(command: c.Command, error: FlopsError) -> e.Event:
         case c.ResolveRepository(url), _:
             return e.RepositoryUnavailable(url=url, reason=error.message, remedy=error.remedy)
         case _:
-            kind = type(command).__name__
-            return e.ServiceDeploymentFailed(
-                service=kind, role=Role.OBSERVER, reason=f"{kind} failed: {error.message}", remedy=error.remedy
-            )
+            return e.CommandFailed(command=type(command).__name__, reason=error.message, remedy=error.remedy)
+
+
+def _is_worth_retrying(command: c.Command, failure: FlopsError, attempt: int) -> bool:
+    """What runs has to be removed in the end, however long that takes; anything else is tried a few times."""
+    return isinstance(command, c.Undeploy) or (failure.retryable and attempt < MAX_ATTEMPTS)
+
+
+def _unexpected(error: Exception) -> FlopsError:
+    log.error("command met the unexpected", exc_info=error)
+    return FlopsError(f"The manager met {error!r}.", remedy="Its log says more: 'flops logs manager'.")

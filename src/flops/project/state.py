@@ -41,7 +41,6 @@ class Deadlines:
     building_s: float = 3600.0
     deploying_s: float = 300.0
     serving_s: float = 300.0
-    stopping_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,11 +155,9 @@ def serve_model(project: Project) -> Step:
 def watch_for_failure(project: Project, event: e.Event) -> Step:
     """Whatever ends a project early, in any phase that is under way."""
     match event:
-        case (
-            e.RepositoryUnavailable() | e.PlacementFailed() | e.BuildFailed() | e.TrainingFailed() | e.InferenceFailed()
-        ):
+        case e.RepositoryUnavailable() | e.PlacementFailed() | e.ServiceDeploymentFailed() | e.CommandFailed():
             return fail(project, event)
-        case e.ServiceDeploymentFailed():
+        case e.BuildFailed() | e.TrainingFailed() | e.InferenceFailed():
             return fail(project, event)
         case e.InstanceFailed(role=Role.LEARNER) if event.service in project.deployed:
             return lose_learner(project, event)

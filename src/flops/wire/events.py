@@ -150,6 +150,13 @@ class InstanceCompleted(Event):
     instance: str
 
 
+class CommandFailed(Failure):
+    """The manager could not have something done that the project needs."""
+
+    type = "command.failed"
+    command: str
+
+
 class DeadlinePassed(Event):
     """A deadline that was set for a stage has passed."""
 

@@ -126,6 +126,15 @@ class TestFlow:
         assert "digits" in failed.data["reason"]
         assert "other" in failed.data["remedy"]
 
+    def test_what_the_manager_did_not_expect_ends_the_project_with_its_reason(self, office: Office) -> None:
+        office.say_data(digits=100)
+        office.registry.exists = lambda _: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        project_id = office.request(sla())
+
+        failed = office.await_event("project.failed", project_id)
+
+        assert "ZeroDivisionError" in failed.data["reason"]
+
     def test_a_repository_that_does_not_exist_ends_the_project(self, office: Office) -> None:
         project_id = office.request(sla(ml_repo_url="https://github.com/ada/missing"))
 
