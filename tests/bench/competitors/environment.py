@@ -30,6 +30,7 @@ class Competitor:
 
     directory: Path
     extra: dict[str, str] = field(default_factory=dict)
+    _services: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,7 +83,9 @@ class Competitor:
         """Start a service; returns its log."""
         log = self.directory / f"{Path(command[0]).name}-{time.monotonic_ns()}.log"
         with log.open("wb") as file:
-            subprocess.Popen(command, env=self.environment, cwd=self.directory, stdout=file, stderr=file)
+            self._services.append(
+                subprocess.Popen(command, env=self.environment, cwd=self.directory, stdout=file, stderr=file)
+            )
         return log
 
     def stop(self) -> None:
@@ -93,6 +96,8 @@ class Competitor:
                 if process.environ().get(MARKER) == str(self.directory):
                     process.kill()
                     mine.append(process)
+        for service in self._services:
+            service.wait(STOP_S)
         psutil.wait_procs(mine, STOP_S)
 
 
