@@ -45,7 +45,7 @@ bench: setup-dev ## measure; prints tables of ratios
 	$(PYTEST) -m bench -s tests/bench
 
 chaos: setup-dev ## kill processes and the broker at every step
-	$(PYTEST) -m chaos tests/chaos
+	$(PYTEST) -m chaos tests
 
 docs: setup-dev ## write the generated documents
 	$(BIN)/python tools/generate_documents.py
