@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+CORRECT_THE_CODE = "Correct the ML repository's code and start the project again."
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INVALID = 3
@@ -235,7 +236,7 @@ class ModelCodeError(FlopsError):
 
     def __init__(self, call: str, reason: str, traceback: str) -> None:
         self.call, self.reason, self.traceback = call, reason, traceback
-        super().__init__(f"{call} of the ML repository raised {reason}.")
+        super().__init__(f"{call} of the ML repository raised {reason}.", remedy=CORRECT_THE_CODE)
 
 
 class ModelProcessEndedError(ModelCodeError):

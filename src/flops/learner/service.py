@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from flops.delivery.service import ServiceContext
     from flops.ports import Model, TrainingData
-
-CORRECT_THE_CODE: Final = "Correct the ML repository's code and start the project again."
 
 
 class LearnerConfig(BaseModel):
@@ -105,8 +103,7 @@ class _Learner:
     def _fail(self, error: FlopsError) -> None:
         if self.ending.is_set() or self._context.stopping.is_set():
             return
-        is_code = isinstance(error, ModelCodeError)
-        remedy = error.remedy or (CORRECT_THE_CODE if is_code else "")
+        remedy = error.remedy
         if isinstance(error, DataUnavailableError) and not remedy:
             remedy = "See 'flops data list' for the tags that this node holds."
         self._context.events.publish(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from flops.errors import TrainingImpossibleError
+from flops.errors import CORRECT_THE_CODE, TrainingImpossibleError
 from flops.learning.checkpoint import Best, Progress
 from flops.learning.client import ACCURACY, ARRAYS, DURATION, EXAMPLES, LOSS, METRICS
 from flops.learning.flower import AppExitException, Array, ArrayRecord, ConfigRecord, MetricRecord, refused
@@ -175,9 +175,7 @@ def _too_few(replies: list[Message], good: int, minimum: int, number: int) -> Tr
     return TrainingImpossibleError(
         f"{who} in round {number}: {summaries}",
         round_number=number,
-        remedy="Correct the ML repository's code and start the project again."
-        if details
-        else "See 'flops logs' of the learners for what ended them.",
+        remedy=CORRECT_THE_CODE if details else "See 'flops logs' of the learners for what ended them.",
         details=details,
     )
 
