@@ -115,6 +115,21 @@ class BrokerUnreachableError(FlopsError):
         )
 
 
+class NotStartedError(FlopsError):
+    """Nothing of FLOps runs on this machine, and no broker is configured."""
+
+    code = "not-started"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        super().__init__(
+            f"FLOps does not run: nothing was started in {home}.",
+            remedy="Start it with 'flops up', or set FLOPS_BROKER_URL to a broker that runs elsewhere.",
+        )
+
+
 class AccessDeniedError(FlopsError):
     """Credentials were refused."""
 

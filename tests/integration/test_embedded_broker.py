@@ -16,7 +16,7 @@ from tests.brokers import BrokerProcess, start_amqtt, start_mosquitto, wait_unti
 
 from flops.adapters import embedded_broker
 from flops.adapters.mqtt import connect
-from flops.errors import AccessDeniedError, BrokerUnreachableError, InvalidSettingError
+from flops.errors import AccessDeniedError, BrokerUnreachableError, InvalidSettingError, NotStartedError
 from flops.settings import BrokerAccess, Settings
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def test_the_configured_broker_comes_before_the_embedded_one(tmp_path: Path) -> 
 
 
 def test_without_any_broker_the_error_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(BrokerUnreachableError, match="flops up"):
+    with pytest.raises(NotStartedError, match="flops up"):
         embedded_broker.read_access(Settings(home=tmp_path))
     prepared = embedded_broker.prepare(Settings(home=tmp_path))
     with pytest.raises(BrokerUnreachableError, match="accepts no connection"):

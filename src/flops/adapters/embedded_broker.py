@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from flops.errors import AccessDeniedError, BrokerUnreachableError, InvalidSettingError
+from flops.errors import AccessDeniedError, BrokerUnreachableError, InvalidSettingError, NotStartedError
 from flops.settings import BrokerAccess
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def read_access(settings: Settings) -> BrokerAccess:
     """How to reach the configured broker, or else the embedded one.
 
     Raises:
-        BrokerUnreachableError: no broker is configured and 'flops up' has prepared none.
+        NotStartedError: no broker is configured and 'flops up' has prepared none.
         InvalidSettingError: the password file cannot be read.
     """
     if settings.broker_url:
         return BrokerAccess(settings.broker_url, settings.broker_username, _password(settings), settings.broker_ca_file)
     access = _recorded(settings)
     if access is None:
-        raise BrokerUnreachableError(f"{settings.home}", "no broker is configured and none was started")
+        raise NotStartedError(str(settings.home))
     return access
 
 

@@ -133,6 +133,7 @@ class _Training:
             self._tracking.start()
             return start
         joined, start = self._gather(grid, start)
+        self._started = time.monotonic()
         self._tracking.start()
         self._tell(
             TrainingStarted(

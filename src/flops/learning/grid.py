@@ -126,12 +126,14 @@ class MqttGrid(Grid):
         Raises:
             StoppingError: the service was asked to stop.
         """
+        begun = time.monotonic()
         message_ids = list(self.push_messages(messages))
         with self._conversation.changed:
             for item in self._await_replies(message_ids, minimum, timeout_s, return_s):
                 if item.reply is None:
-                    what = "did not answer in time" if item.lost_at is None else "was lost"
-                    item.fail(NODE_UNAVAILABLE, f"{item.learner} {what}")
+                    is_late = time.monotonic() - begun >= timeout_s
+                    silence = "did not answer in time" if is_late else "was not waited for, as others failed"
+                    item.fail(NODE_UNAVAILABLE, f"{item.learner} {'was lost' if item.lost_at else silence}")
         # In a fixed order, because floating-point sums depend on it.
         return sorted(self.pull_messages(message_ids), key=lambda reply: reply.metadata.src_node_id)
 

@@ -158,7 +158,7 @@ def test_a_wrong_command_line_is_json_where_json_was_asked_for(flops: Callable[.
 def test_without_a_broker_the_remedy_is_to_start_it(flops: Callable[..., Outcome]) -> None:
     done = flops("project", "list", "--json")
     assert done.exit_code == 5
-    assert json.loads(done.stdout)["error"]["code"] == "broker.unreachable"
+    assert json.loads(done.stdout)["error"]["code"] == "not-started"
     assert "flops up" in done.stderr
 
 
