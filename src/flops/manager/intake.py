@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.delivery.requests import answer, refuse
-from flops.errors import InvalidSlaError, StoreUnavailableError, UndecodableMessageError
+from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
 from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
 from flops.wire.events import CancellationRequested, Event, ProjectAccepted, ProjectRejected
@@ -66,13 +66,21 @@ class Intake:
         return [topics.project_events(), topics.project_inbox(), topics.project_cancel(), topics.presence()]
 
     def handle(self, delivery: Delivery) -> None:
-        """Handle one message. What cannot be decoded is kept as a dead letter."""
+        """Handle one message. What cannot be decoded or handled is kept as a dead letter, so that it never loops."""
         try:
             self._dispatch(delivery)
         except UndecodableMessageError as error:
-            log.warning("message put aside", extra={"topic": delivery.topic, "reason": error.reason})
-            self._store.keep_dead_letter(delivery.topic, delivery.payload, error.reason, time.time())
+            self._put_aside(delivery, error.reason)
+        except FlopsError:
+            raise
+        except Exception as error:  # a process boundary: one message must not stop the manager
+            log.exception("message met the unexpected", extra={"topic": delivery.topic})
+            self._put_aside(delivery, f"the manager met {error!r}")
         delivery.acknowledge()
+
+    def _put_aside(self, delivery: Delivery, reason: str) -> None:
+        log.warning("message put aside", extra={"topic": delivery.topic, "reason": reason})
+        self._store.keep_dead_letter(delivery.topic, delivery.payload, reason, time.time())
 
     def _dispatch(self, delivery: Delivery) -> None:
         topic = delivery.topic
@@ -133,7 +141,13 @@ class Intake:
         envelope = decode_envelope(delivery.topic, delivery.payload)
         if envelope.source.startswith("/manager"):
             return
-        event: Event | None = envelope.event()
+        event: Event | None = None
+        try:
+            event = envelope.event()
+        except UndecodableMessageError as error:
+            if not envelope.sequence:
+                raise
+            self._put_aside(delivery, error.reason)  # what its source says next must not wait for it for ever
         watermarks = self._projects.received(project_id, envelope, event)
         self._confirm(project_id, envelope, watermarks)
 

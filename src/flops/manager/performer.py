@@ -117,21 +117,15 @@ class Performer:
 
 
 def _failure(command: c.Command, error: FlopsError) -> e.Event:
-    match command, error:
-        case c.Deploy(spec), DeploymentRefusedError():
-            return e.ServiceDeploymentFailed(
-                service=spec.name, role=spec.role, reason=error.reason, remedy=error.remedy
-            )
-        case c.Deploy(spec), _:
-            return e.ServiceDeploymentFailed(
-                service=spec.name, role=spec.role, reason=error.message, remedy=error.remedy
-            )
-        case c.ResolveRepository(url), RepositoryUnavailableError():
-            return e.RepositoryUnavailable(url=error.url, reason=error.reason, remedy=error.remedy)
-        case c.ResolveRepository(url), _:
-            return e.RepositoryUnavailable(url=url, reason=error.message, remedy=error.remedy)
+    reason = error.reason if isinstance(error, DeploymentRefusedError | RepositoryUnavailableError) else error.message
+    reason, remedy = reason[: e.MAX_TEXT], error.remedy[: e.MAX_TEXT]
+    match command:
+        case c.Deploy(spec):
+            return e.ServiceDeploymentFailed(service=spec.name, role=spec.role, reason=reason, remedy=remedy)
+        case c.ResolveRepository(url):
+            return e.RepositoryUnavailable(url=url, reason=reason, remedy=remedy)
         case _:
-            return e.CommandFailed(command=type(command).__name__, reason=error.message, remedy=error.remedy)
+            return e.CommandFailed(command=type(command).__name__, reason=reason, remedy=remedy)
 
 
 def _is_worth_retrying(command: c.Command, failure: FlopsError, attempt: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flops.errors import FlopsError
@@ -79,11 +80,12 @@ def run(
     questions = ports.bus.subscribe(*intake.questions())
     reports = ports.bus.subscribe(*intake.reports())
     lanes.put(ports.store.pending())
-    watchers = [
-        threading.Thread(target=_listen, args=(intake, questions, stopping)),
-        threading.Thread(target=watch_instances, args=(ports.orchestrator, ports.store, projects, stopping)),
-        threading.Thread(target=watch_deadlines, args=(ports.store, projects, stopping)),
+    tasks = [
+        partial(_listen, intake, questions, stopping),
+        partial(watch_instances, ports.orchestrator, ports.store, projects, stopping),
+        partial(watch_deadlines, ports.store, projects, stopping),
     ]
+    watchers = [threading.Thread(target=_together, args=(task, stopping)) for task in tasks]
     for watcher in watchers:
         watcher.start()
     ready()
@@ -98,15 +100,20 @@ def run(
     return 0
 
 
-def _listen(intake: Intake, subscription: Subscription, stopping: threading.Event) -> None:
-    """Handle messages in their order. Questions are listened to separately, so that they do not wait behind reports."""
+def _together(task: Callable[[], None], stopping: threading.Event) -> None:
+    """A manager that has lost one of its threads ends, and is started again."""
     try:
-        while not stopping.is_set():
-            delivery = subscription.receive(WAIT_S)
-            if delivery is not None:
-                _handle(intake, delivery, stopping)
+        task()
     finally:
         stopping.set()
+
+
+def _listen(intake: Intake, subscription: Subscription, stopping: threading.Event) -> None:
+    """Handle messages in their order. Questions are listened to separately, so that they do not wait behind reports."""
+    while not stopping.is_set():
+        delivery = subscription.receive(WAIT_S)
+        if delivery is not None:
+            _handle(intake, delivery, stopping)
 
 
 def _handle(intake: Intake, delivery: Delivery, stopping: threading.Event) -> None:

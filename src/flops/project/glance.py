@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from flops.wire import events as e
 from flops.wire.requests import ProjectStatus
 
@@ -14,18 +16,21 @@ def first_status(project_id: str, time: str) -> ProjectStatus:
 
 
 def follow(status: ProjectStatus, event: e.Event, time: str) -> ProjectStatus:
-    """The status after an event."""
-    return status.model_copy(update={**_news(status, event), "updated": time})
+    """The status after an event. News that no status can hold (anybody may publish events) are none."""
+    try:
+        return ProjectStatus.model_validate({**status.model_dump(), **_news(status, event), "updated": time})
+    except ValidationError:
+        return status.model_copy(update={"updated": time})
 
 
 def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: PLR0911  one case per kind of event
     match event:
-        case e.ProjectAccepted():
-            training = event.sla.get("training_configuration", {})
+        case e.ProjectAccepted() if status.phase == "requested":
+            training = event.sla.get("training_configuration")
             return {
                 "user": event.user,
                 "ml_repo_url": event.sla.get("ml_repo_url", ""),
-                "rounds": training.get("training_rounds", 0),
+                "rounds": training.get("training_rounds", 0) if isinstance(training, dict) else 0,
             }
         case e.PhaseEntered():
             return {"phase": event.phase}

@@ -187,10 +187,11 @@ def crash_of(project: Project, event: e.InstanceFailed) -> e.InstanceFailed:
 
 def fail(project: Project, failure: e.Failure) -> Step:
     """Everything that runs is stopped before the project says why it failed."""
+    reason = f"{failure.reason} ({failure.where})" if failure.where else failure.reason
     project = replace(
         project,
         failed_stage=project.phase,
-        reason=f"{failure.reason} ({failure.where})" if failure.where else failure.reason,
+        reason=reason[: e.MAX_TEXT],  # longer, it could not be told
         remedy=failure.remedy,
     )
     return finish(project, Phase.FAILED)

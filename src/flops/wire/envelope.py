@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from datetime import datetime  # noqa: TC003  pydantic needs it at run time
 from typing import Annotated, Any, Final, Literal
 
@@ -13,6 +15,7 @@ from flops.wire.events import EVENT_TYPES, Event
 
 MAX_NESTING: Final = 32
 MAX_ID: Final = 256
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Envelope(BaseModel):
@@ -78,10 +81,13 @@ def decode_json(topic: str, payload: bytes) -> object:
     """Parse untrusted JSON from the wire.
 
     Raises:
-        UndecodableMessageError: not UTF-8, not JSON, nested too deeply, or with a number JSON does not know.
+        UndecodableMessageError: not UTF-8, not JSON, nested too deeply, or with what could not be written again: a
+            number that is none or too large for a float, half of a surrogate pair.
     """
     try:
-        value = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        if _SURROGATE.search(payload):
+            encode_json(value)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UndecodableMessageError(topic, f"it is not JSON ({error})") from error
     if _depth(value) > MAX_NESTING:
@@ -118,6 +124,13 @@ def envelope_of(topic: str, value: object) -> Envelope:
 def _refuse_constant(name: str) -> object:
     message = f"{name} is not a JSON number"
     raise ValueError(message)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        _refuse_constant(text)
+    return number
 
 
 def _depth(value: object) -> int:

@@ -89,6 +89,36 @@ class TestRequests:
 
         assert office.client.ask("projects", r.ListProjects(), 10) == {"projects": []}
 
+    @pytest.mark.parametrize(
+        ("kind", "data"),
+        [
+            ("phase.entered", '{"phase": "bogus"}'),
+            ("project.accepted", '{"user": "x", "sla": {"training_configuration": []}}'),
+            ("project.accepted", '{"user": "x", "sla": {"training_configuration": {"training_rounds": "many"}}}'),
+            ("unknown.event", '{"half": "\\ud800"}'),
+            ("unknown.event", '{"number": 1e999}'),
+        ],
+    )
+    def test_no_event_that_anybody_may_publish_spoils_a_project(self, office: Office, kind: str, data: str) -> None:
+        project_id = to_building(office)
+        poison = f'{{"specversion":"1.0","id":"p","source":"/x","type":"{kind}","time":"2026-01-01T00:00:00Z"'
+        office.bus.publish(office.topics.project_events(project_id), f'{poison},"data":{data}}}'.encode())
+
+        office.tell(project_id, BUILDER, 1, e.BuildFinished(purpose="actors", images=[], duration_s=1))
+
+        office.await_phase(project_id, "deploying")
+        assert office.client.ask("projects", r.ListProjects(), 10)["projects"][0]["rounds"] == 3
+        assert office.client.ask("events", r.ReadEvents(project_id=project_id), 10)["events"]
+
+    def test_an_event_whose_data_do_not_fit_holds_up_no_later_one(self, office: Office) -> None:
+        project_id = to_building(office)
+        office.tell(
+            project_id, BUILDER, 1, e.BuildFailed.model_construct(purpose="actors", step="x", reason="x" * 20_000)
+        )
+        office.tell(project_id, BUILDER, 2, e.BuildFinished(purpose="actors", images=[], duration_s=1))
+
+        office.await_phase(project_id, "deploying")
+
     def test_unknown_projects_are_not_found(self, office: Office) -> None:
         for name, question in (
             ("project", r.ShowProject(project_id="0" * 24)),

@@ -242,6 +242,15 @@ class TestFailures:
 
         assert "MemoryError" in project.reason
 
+    def test_a_reason_of_any_length_can_be_told(self) -> None:
+        longest = "x" * e.MAX_TEXT
+        failed = e.BuildFailed(purpose="actors", step="resolve", reason=longest, where=longest)
+
+        project, commands = settle(*run(failed, project=run(ACCEPTED, RESOLVED, PLACED, MISSING)[0]))
+
+        assert project.phase is Phase.FAILED
+        assert any(isinstance(c, Announce) and isinstance(c.event, e.ProjectFailed) for c in commands)
+
 
 class TestCancellation:
     @pytest.mark.parametrize("length", range(1, len(TO_SERVING) + 1))
