@@ -42,16 +42,18 @@ class Projects:
                 record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status)
                 self._advance(record, _own(record, accepted, f"{project_id}:begin", cause), accepted)
 
-    def happened(self, project_id: str, event: Event, *, event_id: str, cause: str = "") -> None:
-        """Handle an event that the manager itself has to tell. Idempotent in ``event_id``."""
-        self._handle(
-            project_id,
-            lambda record: (
-                record
-                if self._store.has_event(project_id, event_id)
-                else self._advance(record, _own(record, event, event_id, cause), event)
-            ),
-        )
+    def happened(self, project_id: str, event: Event, *, event_id: str, cause: str = "", phase: str = "") -> None:
+        """Handle an event that the manager itself has to tell. Idempotent in ``event_id``.
+
+        With ``phase`` given, it is none for a project that is in another one.
+        """
+
+        def happen(record: ProjectRecord) -> ProjectRecord:
+            if phase not in {"", record.project.phase} or self._store.has_event(project_id, event_id):
+                return record
+            return self._advance(record, _own(record, event, event_id, cause), event)
+
+        self._handle(project_id, happen)
 
     def received(self, project_id: str, envelope: Envelope, event: Event | None) -> Mapping[str, int] | None:
         """Handle an event from the wire once; returns the project's watermarks, or None if there is no such project.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from flops.project.deployment import NAME_PREFIX, App, Placement, Role, ServiceS
 from flops.project.images import trained_model_image
 from flops.project.state import OBSERVATORY, tracking_service_name
 from flops.wire import requests as r
-from flops.wire.envelope import Envelope, decode_envelope
+from flops.wire.envelope import Envelope, decode_envelope, encode_json
 from flops.wire.events import CancellationRequested
 from flops.wire.sla import parse_mock_data_sla
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 WORKERS: Final = 4
 TRACKING_TIMEOUT_S: Final = 60.0
 HELPER_APP: Final = "helper"
+ENVELOPE_BYTES: Final = 4096
 
 
 class ProjectNotEndedError(FlopsError):
@@ -64,18 +66,32 @@ class Requests:
         self._bus, self._topics, self._store, self._projects = bus, topics, store, projects
         self._orchestrator, self._registry, self._placements = orchestrator, registry, placements
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="request")
+        self._lock = threading.Lock()
+        self._being_answered: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         """Finish what is being answered."""
         self._pool.shutdown(wait=True)
 
     def serve(self, name: tuple[str, ...], delivery: Delivery) -> None:
-        """Answer a request; returns before it is answered."""
+        """Answer a request; returns before it is answered. Asked again meanwhile, it is answered once."""
         kind = r.REQUESTS.get("/".join(name))
         envelope = decode_envelope(delivery.topic, delivery.payload)
         if kind is None:
             raise UndecodableMessageError(delivery.topic, "there is no such request")
-        self._pool.submit(self._answer, kind, envelope, delivery)
+        asked = (envelope.source, envelope.id)
+        with self._lock:
+            is_repeated = asked in self._being_answered
+            self._being_answered.add(asked)
+        if not is_repeated:
+            self._pool.submit(self._answer_once, kind, envelope, delivery)
+
+    def _answer_once(self, kind: type[r.Message], envelope: Envelope, delivery: Delivery) -> None:
+        try:
+            self._answer(kind, envelope, delivery)
+        finally:
+            with self._lock:
+                self._being_answered.discard((envelope.source, envelope.id))
 
     def _answer(self, kind: type[r.Message], envelope: Envelope, delivery: Delivery) -> None:
         try:
@@ -136,13 +152,26 @@ class Requests:
     def _inbox(self, question: r.ReadInbox) -> dict[str, Any]:
         self._record(question.project_id)
         entries = self._store.entries(question.project_id, after=question.after, limit=question.limit)
-        return {"entries": [entry.data for entry in entries], "more": len(entries) == question.limit}
+        page = self._page([entry.data for entry in entries])
+        return {"entries": page, "more": len(page) < len(entries) or len(entries) == question.limit}
 
     def _events(self, question: r.ReadEvents) -> dict[str, Any]:
         self._record(question.project_id)
         found = self._store.events(question.project_id, after=question.after, limit=question.limit)
         events = [{"position": position, "envelope": _as_object(envelope)} for position, envelope in found]
-        return {"events": events, "more": len(found) == question.limit}
+        page = self._page(events)
+        return {"events": page, "more": len(page) < len(found) or len(found) == question.limit}
+
+    def _page(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As many items, one at least, as an answer has room for."""
+        left_bytes = self._bus.max_payload_bytes - ENVELOPE_BYTES
+        page: list[dict[str, Any]] = []
+        for item in items:
+            left_bytes -= len(encode_json(item)) + 1
+            if page and left_bytes < 0:
+                break
+            page.append(item)
+        return page
 
     def _cancel(self, question: r.CancelProject, envelope: Envelope) -> dict[str, Any]:
         self._record(question.project_id)

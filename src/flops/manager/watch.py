@@ -23,6 +23,8 @@ POLL_S: Final = 5.0
 TICK_S: Final = 0.5
 RETRY_S: Final = 1.0
 ENDED: Final = {InstanceState.COMPLETED, InstanceState.FAILED}
+# No project removes these; left where it ended, a tracking server would never be deployed again.
+REMOVED_ONCE_ENDED: Final = {Role.MOCK_DATA, Role.TRACKING}
 
 
 def watch_instances(orchestrator: Orchestrator, store: Store, projects: Projects, stopping: threading.Event) -> None:
@@ -33,7 +35,7 @@ def watch_instances(orchestrator: Orchestrator, store: Store, projects: Projects
             changes = orchestrator.changes(cursor, POLL_S)
             for change in changes:
                 tell(change, projects)
-                if change.service.role is Role.MOCK_DATA and change.instance.state in ENDED:
+                if change.service.role in REMOVED_ONCE_ENDED and change.instance.state in ENDED:
                     orchestrator.undeploy(change.service.name)
                 cursor = change.cursor
             if changes:
@@ -80,13 +82,13 @@ def event_of(change: InstanceChange) -> e.Event | None:
 
 
 def watch_deadlines(store: Store, projects: Projects, stopping: threading.Event) -> None:
-    """Turn deadlines that pass into events, until stopping."""
+    """Turn deadlines that pass into events, until stopping; a phase that was left in time has none any more."""
     while not stopping.wait(TICK_S):
         try:
             for deadline in store.take_due(time.time()):
                 event = e.DeadlinePassed(deadline=deadline.name, after_s=deadline.after_s)
                 event_id = f"{deadline.project_id}:deadline:{deadline.name}:{deadline.due}"
-                projects.happened(deadline.project_id, event, event_id=event_id)
+                projects.happened(deadline.project_id, event, event_id=event_id, phase=deadline.name)
                 store.drop_deadline(deadline)
         except FlopsError as error:
             log.warning("cannot watch deadlines", extra={"reason": str(error)})

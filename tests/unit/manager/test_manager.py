@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.brokers import wait_until
 
+from flops.delivery.presence import presence_payload
+from flops.delivery.service import ServiceIdentity
 from flops.errors import InvalidSlaError, NotFoundError, RequestRefusedError
+from flops.ports import Deadline
 from flops.project.deployment import InstanceState
 from flops.wire import events as e
 from flops.wire import requests as r
 from flops.wire.confirmation import decode_watermarks
+from flops.wire.envelope import Envelope
 
 if TYPE_CHECKING:
     from tests.unit.manager.conftest import Office
@@ -28,6 +34,10 @@ def sla(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON
         "training_configuration": {"data_tags": ["digits"], "min_available_clients": 2},
         **changes,
     }
+
+
+def envelope(kind: str, data: dict[str, Any]) -> Envelope:
+    return Envelope(id=str(uuid.uuid4()), source="/x", type=kind, time=datetime.now(UTC), data=data)
 
 
 def to_building(office: Office) -> str:
@@ -118,6 +128,33 @@ class TestRequests:
         office.tell(project_id, BUILDER, 2, e.BuildFinished(purpose="actors", images=[], duration_s=1))
 
         office.await_phase(project_id, "deploying")
+
+    def test_asking_again_for_what_takes_long_keeps_nobody_else_waiting(self, office: Office) -> None:
+        question = envelope("request.tracking", {"user": "Ada"})
+        for _ in range(20):
+            office.bus.publish(office.topics.request("tracking"), question.encode())
+
+        assert office.client.ask("projects", r.ListProjects(), 5) == {"projects": []}
+
+        instance = f"{office.await_deployed('tracking')}.0"
+        identity = ServiceIdentity(instance, instance, "tracking", "observatory", "Ada", "", "")
+        office.bus.publish(office.topics.presence(instance), presence_payload(identity, online=True, url="http://x"))
+
+    def test_events_that_are_too_large_for_one_answer_come_in_several(self, office: Office) -> None:
+        project_id = to_building(office)
+        size_bytes = office.bus.max_payload_bytes // 2
+        for _ in range(3):
+            large = envelope("large.event", {"text": "x" * size_bytes})
+            office.bus.publish(office.topics.project_events(project_id), large.encode())
+        wait_until(lambda: _types(office, project_id).count("large.event") == 3)
+
+        after, more, seen = 0, True, 0
+        while more:
+            answer = office.client.ask("events", r.ReadEvents(project_id=project_id, after=after), 10)
+            after, more = answer["events"][-1]["position"], answer["more"]
+            seen += sum(item["envelope"]["type"] == "large.event" for item in answer["events"])
+
+        assert seen == 3
 
     def test_unknown_projects_are_not_found(self, office: Office) -> None:
         for name, question in (
@@ -219,6 +256,23 @@ class TestFlow:
 
         assert "building took longer" in office.await_event("project.failed", project_id).data["reason"]
 
+    def test_a_deadline_of_a_phase_that_was_left_in_time_is_not_told(self, office: Office) -> None:
+        project_id = to_building(office)
+
+        office.store.set_deadline(Deadline(project_id, "checking", 0.0, 1.0))
+
+        wait_until(lambda: not office.store.take_due(1.0))
+        assert "deadline.passed" not in _types(office, project_id)
+
+    def test_a_tracking_server_that_is_not_started_any_more_can_be_deployed_again(self, office: Office) -> None:
+        project_id = to_building(office)
+        office.tell(project_id, BUILDER, 1, e.BuildFinished(purpose="actors", images=[], duration_s=1))
+        tracking = office.await_deployed("tracking")
+
+        office.orchestrator.change(tracking, InstanceState.FAILED, reason="exit code 1")
+
+        wait_until(lambda: tracking not in office.orchestrator.deployed)
+
     def test_the_inbox_is_kept_and_read_in_order(self, office: Office) -> None:
         project_id = to_building(office)
         for number in (1, 2, 3):
@@ -275,6 +329,11 @@ class TestRestart:
         office.start()
 
         office.await_phase(project_id, "deploying")
+
+
+def _types(office: Office, project_id: str) -> list[str]:
+    """The types of the events that the manager has of a project."""
+    return [told.type for _, told in office.store.events(project_id, after=0, limit=500)]
 
 
 def _confirmed(office: Office) -> dict[str, int]:
