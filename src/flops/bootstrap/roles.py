@@ -125,7 +125,8 @@ class _Service:
 
         image = adapters.local_image(self._settings, self._image)
         flavor = str(self._context.config.get("flavor", ""))
-        return ModelProcess(image.python, image.code, self._directory / "model", data, flavor)
+        directory, patience_s = self._directory / "model", self._settings.round_deadline_s
+        return ModelProcess(image.python, image.code, directory, data, flavor, call_timeout_s=patience_s)
 
     @staticmethod
     def _started(model: ModelProcess) -> ModelProcess:

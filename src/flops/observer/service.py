@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flops.delivery.publisher import OutboxKeeper, Unconfirmed
-from flops.errors import FlopsError, StoreUnavailableError, UndecodableMessageError
+from flops.errors import FlopsError, StoppingError, StoreUnavailableError, UndecodableMessageError
 from flops.observer.inbox import Inbox, InboxStore
 from flops.project.state import Phase
 from flops.wire.envelope import Envelope, decode_envelope, envelope_of
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.0
 CATCH_UP_TIMEOUT_S: Final = 5.0
-FAREWELL_TIMEOUT_S: Final = 30.0
+LOOK_AGAIN_S: Final = 60.0
 PAGE: Final = 500
 
 
@@ -34,9 +35,7 @@ class ObserverStore(InboxStore, Unconfirmed, Protocol):
 
 def run(context: ServiceContext, store: ObserverStore, requests: RequestClient) -> int:
     """Observe the project of ``context`` until it has ended or the process is asked to stop."""
-    observer = Observer(context, store, requests)
-    observer.run()
-    return 0
+    return 0 if Observer(context, store, requests).run() else StoppingError.exit_code
 
 
 class Observer:
@@ -62,9 +61,12 @@ class Observer:
         self._position = 0
         self._is_behind = False
 
-    def run(self) -> None:
-        """Read until the project has ended and the manager has every entry."""
-        connection = 0
+    def run(self) -> bool:
+        """Read until the project has ended and the manager has every entry, however long it is away; False if stopped.
+
+        What is not heard from the broker, for instance because the manager was killed while it told it, is asked for.
+        """
+        connection, looked_at = 0, time.monotonic()
         while not self._context.stopping.is_set() and not self._has_ended():
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
@@ -75,11 +77,14 @@ class Observer:
             if delivery is not None:
                 self._insist(partial(self._hear, delivery.topic, delivery.payload))
                 delivery.acknowledge()
-            elif self._is_behind:
+            elif self._is_behind or time.monotonic() - looked_at >= LOOK_AGAIN_S:
                 self._insist(self._catch_up)
-        if self._has_ended():
-            self._keeper.wait_confirmed(FAREWELL_TIMEOUT_S)
+                looked_at = time.monotonic()
+        is_complete = False
+        while not self._context.stopping.is_set() and not is_complete:
+            is_complete = self._keeper.wait_confirmed(WAIT_S)
         self._keeper.close()
+        return is_complete
 
     def _insist(self, read: Callable[[], None]) -> None:
         """Read, as often as it takes until the disk has room for it; what was read before makes no second entry."""
@@ -123,8 +128,13 @@ class Observer:
         self._is_behind = False
 
     def _read(self, envelope: Envelope) -> None:
+        try:
+            event = envelope.event()
+        except UndecodableMessageError as error:
+            log.warning("event without an entry", extra={"topic": error.topic, "reason": error.reason})
+            event = None
         with self._keeper.sending:
-            entry = self._inbox.read(envelope, envelope.event())
+            entry = self._inbox.read(envelope, event)
             if entry is not None:
                 self._context.bus.publish(self._topic, entry.encode())
         self._publish_status()

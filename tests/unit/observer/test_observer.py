@@ -16,6 +16,7 @@ from tests.brokers import wait_until
 from flops.adapters.sqlite_inbox import SqliteInbox
 from flops.delivery.requests import RequestClient, answer
 from flops.delivery.service import ServiceContext, ServiceIdentity
+from flops.observer import service
 from flops.observer.inbox import Inbox
 from flops.observer.rendering import line_of
 from flops.observer.service import run
@@ -209,6 +210,39 @@ def test_it_ends_when_the_project_has_ended_and_the_manager_has_every_entry(desk
     assert status is not None
     assert (status.phase, status.reason, status.round, status.entries) == ("failed", "no learner is left", 1, 6)
     assert desk.store.unconfirmed(ID) == []
+
+
+def test_it_does_not_end_before_the_manager_has_every_entry(desk: Desk) -> None:
+    desk.start()
+    desk.happen(*STORY, *END)
+
+    wait_until(lambda: desk.store.last_sequence() == 6)
+    desk.thread.join(1)
+
+    assert desk.thread.is_alive()
+    desk.await_entries(6)
+    desk.thread.join(10)
+    assert not desk.thread.is_alive()
+
+
+def test_what_nobody_told_is_asked_for_after_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "LOOK_AGAIN_S", 0.1)
+    desk.start()
+    desk.happen(STORY[0])
+    desk.await_entries(1)
+
+    desk.happen(*STORY[1:], on_the_wire=False)
+
+    desk.await_entries(5)
+
+
+def test_an_event_whose_data_do_not_fit_makes_no_entry_and_holds_up_no_later_one(desk: Desk) -> None:
+    desk.start()
+    desk.happen(STORY[0].model_copy(update={"data": {"user": 7}}), *STORY[1:3])
+
+    texts = desk.await_entries(2)
+
+    assert "Checking" in texts[0]
 
 
 def test_nonsense_on_its_topic_does_not_stop_it(desk: Desk) -> None:
