@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flops.errors import ServerNotReadyError
+from flops.delivery.farewell import await_confirmation
+from flops.errors import ServerNotReadyError, StoppingError
 from flops.http_child import HttpChild, listen
 from flops.learning.model_process.environment import model_environment
 from flops.wire.events import InferenceFailed, InferenceReady
@@ -35,8 +36,7 @@ def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[
     try:
         child = HttpChild(command, listen(context.directory / "port"), environment, context.directory)
     except OSError as error:
-        context.events.publish(_failure(f"The interpreter of its image cannot be started: {error}", ""))
-        return 0
+        return _give_up(context, f"The interpreter of its image cannot be started: {error}", "")
     try:
         if not child.wait_until_ready(("/ping",), context.stopping, START_DEADLINE_S):
             return 0
@@ -44,8 +44,7 @@ def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[
         context.events.publish(InferenceReady(url=child.url))
         exit_code = child.watch(context.stopping)
     except ServerNotReadyError as error:
-        context.events.publish(_failure(f"The inference server does not come up: {error.reason}", error.output))
-        return 0
+        return _give_up(context, f"The inference server does not come up: {error.reason}", error.output)
     finally:
         child.stop()
     if exit_code is None:
@@ -54,6 +53,7 @@ def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[
     return 1
 
 
-def _failure(reason: str, output: str) -> InferenceFailed:
+def _give_up(context: ServiceContext, reason: str, output: str) -> int:
     remedy = "Load the model with MLflow in the ML repository's environment to see what it misses."
-    return InferenceFailed(reason=reason, remedy=remedy, details=output)
+    context.events.publish(InferenceFailed(reason=reason, remedy=remedy, details=output))
+    return 0 if await_confirmation(context) else StoppingError.exit_code

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from flops.errors import PayloadTooLargeError
+from flops.errors import PayloadTooLargeError, UndecodableMessageError
 from flops.wire.learning import MAX_MISSING, BlobRef, Chunk, Need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+
+MAX_PIECES: Final = 2**20
 
 
 class Blob:
@@ -92,11 +95,14 @@ class Receiver:
 
         Raises:
             PayloadTooLargeError: the blob would be larger than ``limit_bytes``.
+            UndecodableMessageError: it is cut so small that keeping count of its pieces would take too much memory.
         """
         if self._blob is not None and self._blob[0] == chunk.digest:
             return
         if chunk.size_bytes > limit_bytes:
             raise PayloadTooLargeError(topic, chunk.size_bytes, limit_bytes)
+        if piece_count(chunk.size_bytes, chunk.piece_bytes) > MAX_PIECES:
+            raise UndecodableMessageError(topic, f"its blob is cut into more than {MAX_PIECES:,} pieces")
         if self._assembly is None or not self._assembly.belongs(chunk):
             self._assembly = Assembly(chunk)
         self._assembly.add(chunk, body)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
 from flops.wire.confirmation import encode_watermarks
@@ -50,6 +51,7 @@ class Intake:
         self._bus, self._topics, self._store = bus, topics, store
         self._projects, self._placements, self._requests = projects, placements, requests
         self._platform = platform
+        self._dead_letters = DeadLetters(self._keep_dead_letter)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
             ("events",): self._event,
             ("inbox",): self._entry,
@@ -70,17 +72,18 @@ class Intake:
         try:
             self._dispatch(delivery)
         except UndecodableMessageError as error:
-            self._put_aside(delivery, error.reason)
+            self._dead_letters.take(delivery, error)
         except FlopsError:
             raise
         except Exception as error:  # a process boundary: one message must not stop the manager
             log.exception("message met the unexpected", extra={"topic": delivery.topic})
-            self._put_aside(delivery, f"the manager met {error!r}")
-        delivery.acknowledge()
+            unexpected = UndecodableMessageError(delivery.topic, f"the manager met {error!r}")
+            self._dead_letters.take(delivery, unexpected)
+        else:
+            delivery.acknowledge()
 
-    def _put_aside(self, delivery: Delivery, reason: str) -> None:
-        log.warning("message put aside", extra={"topic": delivery.topic, "reason": reason})
-        self._store.keep_dead_letter(delivery.topic, delivery.payload, reason, time.time())
+    def _keep_dead_letter(self, topic: str, payload: bytes, reason: str) -> None:
+        self._store.keep_dead_letter(topic, payload, reason, time.time())
 
     def _dispatch(self, delivery: Delivery) -> None:
         topic = delivery.topic
@@ -147,7 +150,8 @@ class Intake:
         except UndecodableMessageError as error:
             if not envelope.sequence:
                 raise
-            self._put_aside(delivery, error.reason)  # what its source says next must not wait for it for ever
+            # It is kept with the project's other events: what its source says next must not wait for it for ever.
+            log.warning("event without effect", extra={"topic": delivery.topic, "reason": error.reason})
         watermarks = self._projects.received(project_id, envelope, event)
         self._confirm(project_id, envelope, watermarks)
 

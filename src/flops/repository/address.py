@@ -28,11 +28,6 @@ class RepositoryAddress:
     ref: str = ""
 
     @property
-    def is_local(self) -> bool:
-        """Whether the repository is a directory of this machine."""
-        return self.scheme == FILE
-
-    @property
     def commit(self) -> str:
         """The full hash that the address itself names, or an empty string."""
         return self.ref if is_full_hash(self.ref) else ""

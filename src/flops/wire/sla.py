@@ -115,16 +115,6 @@ class ProjectSla(_Part):
     )
     resource_constraints: ResourceConstraints = Field(ResourceConstraints(), description="Upper bounds for each actor.")
 
-    @property
-    def builds_trained_model(self) -> bool:
-        """Whether an image of the trained model is asked for."""
-        return "build_image_for_trained_model" in self.post_training_steps
-
-    @property
-    def deploys_trained_model(self) -> bool:
-        """Whether an inference server is asked for."""
-        return "deploy_trained_model_image" in self.post_training_steps
-
 
 class MockDataConfiguration(_Part):
     """Which dataset is spread over the learner nodes, and how."""

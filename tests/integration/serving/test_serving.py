@@ -60,11 +60,13 @@ class Service:
     urls: list[str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     is_ready: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+    confirmed: threading.Event = field(default_factory=threading.Event)
     exit_codes: list[int] = field(default_factory=list)
     thread: threading.Thread | None = None
 
     def start(self, python: Path, model: Path) -> None:
-        events = SimpleNamespace(publish=self._hear)
+        events = SimpleNamespace(publish=self._hear, wait_confirmed=self._confirm)
         context = cast("Any", SimpleNamespace(directory=self.directory, events=events, stopping=self.stopping))
         self.thread = threading.Thread(
             target=lambda: self.exit_codes.append(run(context, python, model, self.urls.append))
@@ -74,6 +76,10 @@ class Service:
     def _hear(self, event: Event) -> None:
         self.events.append(event)
         self.is_ready.set()
+
+    def _confirm(self, timeout_s: float) -> bool:
+        self.asked.set()
+        return self.confirmed.wait(timeout_s)
 
     def end(self) -> int:
         self.stopping.set()
@@ -228,6 +234,7 @@ def test_the_model_does_not_see_credentials(
 
 def test_a_model_that_cannot_be_loaded_is_an_event(sklearn_python: Path, tmp_path: Path) -> None:
     service = Service(tmp_path)
+    service.confirmed.set()
     service.start(sklearn_python, tmp_path / "nothing")
     assert service.wait() == 0
     (failure,) = service.events
@@ -236,9 +243,12 @@ def test_a_model_that_cannot_be_loaded_is_an_event(sklearn_python: Path, tmp_pat
     assert "nothing" in failure.details
 
 
-def test_a_missing_interpreter_is_an_event(tmp_path: Path) -> None:
+def test_a_missing_interpreter_is_an_event_that_is_waited_with_until_the_manager_has_it(tmp_path: Path) -> None:
     service = Service(tmp_path)
     service.start(tmp_path / "python", tmp_path)
+    assert service.asked.wait(10)
+    assert not service.exit_codes
+    service.confirmed.set()
     assert service.wait() == 0
     assert isinstance(service.events[0], InferenceFailed)
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flops.errors import PayloadTooLargeError
+from flops.errors import PayloadTooLargeError, UndecodableMessageError
 from flops.learning.blobs import Blob, Receiver
+from flops.wire.learning import Chunk
 
 if TYPE_CHECKING:
     from random import Random
@@ -52,6 +53,12 @@ def test_what_is_missing_is_asked_for() -> None:
     for chunk, body in blob.pieces(2, need.missing):
         receiver.add("topic", chunk, memoryview(body), limit_bytes=100)
     assert bytes_of(receiver, blob) == b"0123456789"
+
+
+def test_a_blob_in_countless_pieces_is_refused_before_they_are_counted() -> None:
+    chunk = Chunk(digest="0" * 64, size_bytes=2**40, piece_bytes=1, index=0)
+    with pytest.raises(UndecodableMessageError):
+        Receiver().add("topic", chunk, memoryview(b"x"), limit_bytes=2**50)
 
 
 def test_a_corrupt_piece_makes_the_blob_be_asked_for_again() -> None:
