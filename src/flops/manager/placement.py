@@ -24,6 +24,7 @@ class Placements:
         self._grace_s = grace_s
         self._present: dict[str, Presence] = {}
         self._changed = threading.Condition()
+        self._is_closing = False
 
     def hear(self, presence: Presence) -> None:
         """Remember what an instance says of itself."""
@@ -42,8 +43,14 @@ class Placements:
     def url_of(self, instance: str, *, timeout_s: float = 0.0) -> str:
         """Where an instance that is online can be reached, or an empty string; waits for it if asked to."""
         with self._changed:
-            self._changed.wait_for(lambda: self._url(instance), timeout_s)
+            self._changed.wait_for(lambda: self._url(instance) or self._is_closing, timeout_s)
             return self._url(instance)
+
+    def close(self) -> None:
+        """Let nobody wait for a URL any more."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
 
     def data_tags(self) -> dict[str, dict[str, int]]:
         """Per node, its tags and how many examples each has."""

@@ -93,6 +93,7 @@ def run(
         _listen(intake, reports, stopping)
     finally:
         stopping.set()
+        placements.close()
         requests.close()
         lanes.close()
         for watcher in watchers:

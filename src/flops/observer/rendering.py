@@ -27,7 +27,7 @@ class Line:
 PHASES: Final = {
     "checking": "Checking the ML repository, the training data and the images.",
     "building": "Building the images for this ML repository.",
-    "deploying": "Deploying the aggregator, the learners and the tracking server.",
+    "deploying": "Deploying the aggregator and the learners.",
     "packaging": "Building an image of the trained model.",
     "serving": "Starting the inference server of the trained model.",
     "stopping": "Removing what is no longer needed.",

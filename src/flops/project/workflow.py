@@ -109,10 +109,10 @@ def look_for_data(project: Project, event: e.RepositoryResolved) -> Step:
 
 
 def look_for_images(project: Project, event: e.PlacementDecided) -> Step:
-    """Images of the same commit are built once."""
+    """Images of the same commit are built once; meanwhile the tracking server starts, which takes its time."""
     project = replace(project, nodes=tuple(event.nodes))
     images = tuple(actor_image(project.ml_repo_url, actor, project.commit) for actor in (Role.AGGREGATOR, Role.LEARNER))
-    return project, [FindImages(images)]
+    return project, [Deploy(tracking_server(project)), FindImages(images)]
 
 
 def build_images(project: Project) -> Step:
@@ -121,11 +121,11 @@ def build_images(project: Project) -> Step:
 
 
 def deploy_actors(project: Project) -> Step:
-    """The builder, if there was one, goes; tracking server, aggregator and learners come."""
+    """The builder, if there was one, goes; aggregator and learners come."""
     builder = actor_builder(project).name
     removal: list[Command] = [Undeploy(builder)] if builder in project.deployed else []
     project, commands = enter_with(project, Phase.DEPLOYING, aggregator(project), learners(project))
-    return project, [*removal, Deploy(tracking_server(project)), *commands]
+    return project, [*removal, *commands]
 
 
 def keep_model(project: Project, event: e.TrainingFinished) -> Step:
