@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 CAPABILITIES: Final = ("learner", "image-builder")
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB: Final = 1024 * 1024
+HEADER_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,14 @@ class Settings:
         """
         home = environment.get("FLOPS_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".flops")
         defaults = cls(home=Path(home).expanduser().absolute())
-        return cls(
+        settings = cls(
             home=defaults.home,
             broker_url=environment.get("FLOPS_BROKER_URL", ""),
             broker_username=environment.get("FLOPS_BROKER_USERNAME", ""),
             broker_password_file=environment.get("FLOPS_BROKER_PASSWORD_FILE", ""),
             broker_ca_file=environment.get("FLOPS_BROKER_CA_FILE", ""),
             embedded_broker=_one_of(environment, "FLOPS_EMBEDDED_BROKER", EMBEDDED_BROKERS),
-            topic_prefix=environment.get("FLOPS_TOPIC_PREFIX", ""),
+            topic_prefix=_prefix(environment, "FLOPS_TOPIC_PREFIX"),
             store_url=environment.get("FLOPS_STORE_URL", ""),
             orchestrator=environment.get("FLOPS_ORCHESTRATOR", defaults.orchestrator),
             local_nodes=_local_nodes(environment.get("FLOPS_LOCAL_NODES", "")) or defaults.local_nodes,
@@ -105,8 +107,12 @@ class Settings:
             deploy_deadline_s=_positive(environment, "FLOPS_DEPLOY_DEADLINE_S", defaults.deploy_deadline_s),
             round_deadline_s=_positive(environment, "FLOPS_ROUND_DEADLINE_S", defaults.round_deadline_s),
             learner_return_s=_positive(environment, "FLOPS_LEARNER_RETURN_S", defaults.learner_return_s),
-            log_level=environment.get("FLOPS_LOG_LEVEL", defaults.log_level),
+            log_level=_one_of(environment, "FLOPS_LOG_LEVEL", LOG_LEVELS) or defaults.log_level,
         )
+        if settings.chunk_bytes + HEADER_BYTES > settings.max_payload_bytes:
+            expected = f"at least {HEADER_BYTES} bytes less than FLOPS_MAX_PAYLOAD_BYTES"
+            raise InvalidSettingError("FLOPS_CHUNK_BYTES", str(settings.chunk_bytes), expected)
+        return settings
 
     def node_directory(self, node: str) -> Path:
         """Where a local node keeps what is its own: its data and its data server's address."""
@@ -124,6 +130,13 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
     if not 0 < number < float("inf"):
         raise InvalidSettingError(name, text, "a number above zero")
     return number
+
+
+def _prefix(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
+    if set(text) & set("+#\0"):
+        raise InvalidSettingError(name, text, "a topic without '+' and '#'")
+    return text
 
 
 def _one_of(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from flops.data.datasets import load_dataset
 from flops.data.mock_provider import divide, spread
 from flops.errors import EXIT_FAILED, DataUnavailableError, FlopsError, InvalidDataError
-from flops.wire.events import MockDataFailed, MockDataProvided
+from flops.wire.events import MAX_TEXT, MockDataFailed, MockDataProvided
 from flops.wire.sla import MockDataConfiguration
 
 if TYPE_CHECKING:
@@ -35,10 +35,11 @@ def run(context: ServiceContext, connect: Callable[[str], TrainingData]) -> int:
     try:
         context.events.publish(_provide(context, connect))
     except FlopsError as error:
-        context.events.publish(MockDataFailed(dataset=dataset, reason=error.message, remedy=error.remedy))
+        reason, remedy = error.message[:MAX_TEXT], error.remedy[:MAX_TEXT]
+        context.events.publish(MockDataFailed(dataset=dataset, reason=reason, remedy=remedy))
     except Exception as error:
         logger.exception("mock data failed unexpectedly")
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"[:MAX_TEXT]
         context.events.publish(MockDataFailed(dataset=dataset, reason=reason, remedy="The service's log says more."))
         return EXIT_FAILED
     return 0
