@@ -88,7 +88,7 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> No
     topics = adapters.topics(settings)
     bus = adapters.connect(settings, f"waiting-{os.getpid()}-{time.monotonic_ns()}", persistent=False)
     try:
-        subscription = bus.subscribe(topics.presence())
+        subscription = bus.subscribe(*(topics.presence(instance) for instance in instances))
         missing, deadline = set(instances), time.monotonic() + timeout_s
         while missing and (left_s := deadline - time.monotonic()) > 0:
             delivery = subscription.receive(left_s)
@@ -98,7 +98,7 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> No
             presence = Presence.model_validate(decode_envelope(delivery.topic, delivery.payload).data)
             if presence.online:
                 missing.discard(presence.instance)
-            elif presence.instance in instances:
+            else:
                 missing.add(presence.instance)
         if missing:
             raise NoAnswerError(f"start of {', '.join(sorted(missing))}", timeout_s)

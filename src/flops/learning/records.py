@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import tokenize
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy.lib.format as npy
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WHAT: Final = "the records"
+# numpy reads an npy header with Python's tokenizer and parser.
+_NPY_MISFITS: Final = (SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError)
+_MISFITS: Final = (KeyError, TypeError, ValueError, AttributeError, *_NPY_MISFITS)
 
 
 def encode_records(records: RecordDict) -> tuple[dict[str, Any], Blob | None]:
@@ -58,7 +62,7 @@ def decode_records(content: Mapping[str, Any], blob: bytes | bytearray) -> Recor
                 records[name] = MetricRecord(_plain(description["metrics"]))
             else:
                 records[name] = ConfigRecord(_plain(description["config"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _MISFITS as error:
         raise UndecodableMessageError(_WHAT, f"they do not fit their description ({error!r})") from error
     if position != len(view):
         raise UndecodableMessageError(_WHAT, f"{position:,} bytes are described but {len(view):,} came")

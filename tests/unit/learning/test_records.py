@@ -90,3 +90,11 @@ def test_an_array_whose_header_promises_more_than_there_is_is_refused() -> None:
     content["arrays"]["arrays"][0]["shape"] = [9, 9]
     with pytest.raises(UndecodableMessageError):
         decode_records(content, lying)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (1,", b"(((((", b"'''", b"L" * 50])
+def test_an_array_whose_header_is_no_header_is_refused(header: bytes) -> None:
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    array = {"key": "0", "dtype": "float32", "shape": [1], "size_bytes": len(data)}
+    with pytest.raises(UndecodableMessageError):
+        decode_records({"arrays": {"arrays": [array]}}, data)
