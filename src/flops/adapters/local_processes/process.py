@@ -27,7 +27,8 @@ class ProcessSpec:
     """A process to be kept running. ``group`` is the service it is an instance of, empty for a part of FLOps itself.
 
     ``files`` (name → text) are written into ``directory`` before every start. ``max_restarts`` counts under
-    ``RestartPolicy.ON_FAILURE`` only. ``environment`` comes on top of what the daemon passes through.
+    ``RestartPolicy.ON_FAILURE`` only, and anew after a run of ten minutes. ``environment`` comes on top of what the
+    daemon passes through.
     """
 
     id: str
@@ -99,15 +100,20 @@ class ServiceRecord:
 
 
 class Backoff:
-    """How long to wait before the next start: doubling from ``first_s`` to ``longest_s``, anew after a long run."""
+    """How long to wait before the next start: doubling from ``first_s`` to ``longest_s``, anew after a long run.
+
+    ``runs_in_a_row`` counts the runs since, and with, the last long one.
+    """
 
     def __init__(self, *, first_s: float = 0.2, longest_s: float = 10.0, reset_after_s: float = 30.0) -> None:
         self._first_s, self._longest_s, self._reset_after_s = first_s, longest_s, reset_after_s
         self._next_s = first_s
+        self.runs_in_a_row = 0
 
     def after(self, ran_s: float) -> float:
         """The wait after a run of ``ran_s`` seconds."""
         if ran_s >= self._reset_after_s:
-            self._next_s = self._first_s
+            self._next_s, self.runs_in_a_row = self._first_s, 0
+        self.runs_in_a_row += 1
         wait_s, self._next_s = self._next_s, min(self._next_s * 2, self._longest_s)
         return wait_s

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 KILL_DEADLINE_S: Final = 10.0
+SERVICE_IS_STABLE_AFTER_S: Final = 600.0
 _KILL_PAUSE_S: Final = 0.005
 _TAIL_LINES: Final = 40
 _TAIL_BYTES: Final = 8192
@@ -119,24 +120,26 @@ class Supervisor:
         process.exit.set_result(exit_code)
 
     async def _keep_running(self, process: Supervised) -> None:
-        backoff = Backoff(longest_s=10.0 if process.is_system else 2.0)
+        backoff = Backoff() if process.is_system else Backoff(longest_s=2.0, reset_after_s=SERVICE_IS_STABLE_AFTER_S)
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
             ended = await self._run_once(process)
-            if not self._may_run_again(process, ended):
+            wait_s = backoff.after(clock() - started)
+            if not self._may_run_again(process, ended, backoff.runs_in_a_row):
                 return
             process.status.restarts += 1
             self._set(process, InstanceState.SCHEDULED, ended)
-            await asyncio.sleep(backoff.after(clock() - started))
+            await asyncio.sleep(wait_s)
 
-    def _may_run_again(self, process: Supervised, ended: Ended) -> bool:
+    def _may_run_again(self, process: Supervised, ended: Ended, runs_in_a_row: int) -> bool:
+        """What crashes now and then over weeks is started again; what crashes again and again is not."""
         spec = process.spec
         if spec.restart is RestartPolicy.ALWAYS:
             return True
         if ended.exit_code == 0 and not process.violation:
             self._set(process, InstanceState.COMPLETED, Ended("", 0))
-        elif process.violation or ended.exit_code is None or process.status.restarts >= spec.max_restarts:
+        elif process.violation or ended.exit_code is None or runs_in_a_row > spec.max_restarts:
             self._set(process, InstanceState.FAILED, ended)
         else:
             return True

@@ -31,7 +31,9 @@ def test_a_backoff_begins_anew_after_a_long_run() -> None:
     backoff = Backoff(first_s=0.2, longest_s=1.0, reset_after_s=30)
     for _ in range(3):
         backoff.after(1)
+    assert backoff.runs_in_a_row == 3
     assert backoff.after(30) == 0.2
+    assert backoff.runs_in_a_row == 1
 
 
 def test_settings_and_ways_out_are_passed_through_but_no_other_secrets() -> None:
