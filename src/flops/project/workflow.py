@@ -163,6 +163,8 @@ def watch_for_failure(project: Project, event: e.Event) -> Step:
             return lose_learner(project, event)
         case e.InstanceFailed() if event.service in project.deployed:
             return fail(project, crash_of(project, event))
+        case e.InstanceCompleted() if event.service == awaited_service(project):
+            return fail_without_word(project, event)
         case e.DeadlinePassed() if event.deadline == project.phase:
             reason = f"{project.phase} took longer than {event.after_s:g} s"
             return fail(project, e.Failure(reason=reason, remedy="See the inbox and 'flops services' for what hangs."))
@@ -177,6 +179,27 @@ def lose_learner(project: Project, event: e.InstanceFailed) -> Step:
     if set(project.learners) <= set(failed):
         return fail(project, crash_of(project, event))
     return project, []
+
+
+def awaited_service(project: Project) -> str:
+    """The name of the service whose word ends the phase, if it is a service's word that does."""
+    match project.phase:
+        case Phase.BUILDING:
+            return actor_builder(project).name
+        case Phase.DEPLOYING | Phase.TRAINING:
+            return aggregator(project).name
+        case Phase.PACKAGING:
+            return model_builder(project).name
+        case Phase.SERVING:
+            return inference_server(project).name
+        case _:
+            return ""
+
+
+def fail_without_word(project: Project, event: e.InstanceCompleted) -> Step:
+    """A service ends only when its last word has been heard: one that has said none will say none any more."""
+    reason = f"the {event.role} ended without saying what came of its work"
+    return fail(project, e.Failure(reason=reason, remedy=f"Read its output with 'flops logs {event.instance}'."))
 
 
 def crash_of(project: Project, event: e.InstanceFailed) -> e.InstanceFailed:

@@ -243,6 +243,42 @@ class TestFailures:
 
         assert "MemoryError" in project.reason
 
+    @pytest.mark.parametrize(
+        ("given_events", "role", "name"),
+        [
+            (TO_TRAINING[:4], Role.BUILDER, f"builder{ID[:12]}"),
+            (TO_TRAINING[:5], Role.AGGREGATOR, f"aggr{ID[:12]}"),
+            (TO_TRAINING, Role.AGGREGATOR, f"aggr{ID[:12]}"),
+            ((*TO_TRAINING, TRAINED), Role.BUILDER, f"builder{ID[-12:]}"),
+            (TO_SERVING, Role.INFERENCE, f"trmodel{ID[:12]}"),
+        ],
+    )
+    def test_a_service_that_ends_without_a_word_ends_the_project(
+        self, given_events: tuple[e.Event, ...], role: Role, name: str
+    ) -> None:
+        before, _ = run(*given_events)
+
+        project, _ = settle(*step(before, e.InstanceCompleted(service=name, role=role, instance=f"{name}.0")))
+
+        assert project.phase is Phase.FAILED
+        assert project.reason == f"the {role} ended without saying what came of its work"
+
+    @pytest.mark.parametrize(
+        ("given_events", "name"),
+        [
+            (TO_TRAINING[:5], f"builder{ID[:12]}"),
+            (TO_TRAINING, f"flearner{ID[:12]}"),
+            ((*TO_TRAINING, TRAINED), f"aggr{ID[:12]}"),
+            (TO_SERVING, f"builder{ID[-12:]}"),
+        ],
+    )
+    def test_a_service_that_ends_after_its_last_word_changes_nothing(
+        self, given_events: tuple[e.Event, ...], name: str
+    ) -> None:
+        before, _ = run(*given_events)
+
+        assert step(before, e.InstanceCompleted(service=name, role="x", instance=f"{name}.0")) == (before, [])
+
     def test_a_reason_of_any_length_can_be_told(self) -> None:
         longest = "x" * e.MAX_TEXT
         failed = e.BuildFailed(purpose="actors", step="resolve", reason=longest, where=longest)
@@ -290,6 +326,7 @@ ANY_EVENT = st.sampled_from(
         e.DeadlinePassed(deadline="deploying", after_s=1),
         _learner_failed(0),
         _learner_failed(1),
+        e.InstanceCompleted(service=f"aggr{ID[:12]}", role=Role.AGGREGATOR, instance=f"aggr{ID[:12]}.0"),
         e.ProjectFailed(stage="x", reason="forged"),
     ]
 )
