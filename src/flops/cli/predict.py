@@ -78,6 +78,8 @@ def read_rows(file: Path) -> Sequence[Any]:
 def _json_rows(file: Path) -> list[Any]:
     try:
         value = json.loads(file.read_text())
+    except RecursionError as error:
+        raise InvalidDataError(f"{file} cannot be read as JSON: it is nested too deeply.") from error
     except (OSError, ValueError) as error:
         raise InvalidDataError(f"{file} cannot be read as JSON: {error}.") from error
     rows = value.get("inputs", value.get("instances")) if isinstance(value, dict) else value

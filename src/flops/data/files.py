@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,17 +38,26 @@ def read_file(path: Path) -> pa.Table:
         raise InvalidDataError(f"{path} is of no known kind.", remedy=f"Use a file that ends with {kinds}.")
     try:
         table = read(path)
+        names: list[str] = table.column_names
     except FileNotFoundError as error:
         raise InvalidDataError(f"There is no file {path}.") from error
+    except UnicodeDecodeError as error:
+        remedy = "Save it as UTF-8, with 'iconv -f LATIN1 -t UTF-8' for instance."
+        raise InvalidDataError(f"{path} cannot be read: it is not UTF-8.", remedy=remedy) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidDataError(f"{path} cannot be read: {reason}.") from error
+        raise InvalidDataError(f"{path} cannot be read: {_reason(error)}.") from error
     if not table.num_rows or not table.num_columns:
         raise InvalidDataError(f"{path} has no examples.", remedy="Give at least one row and one column.")
-    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InvalidDataError(f"{path} has several columns named {twice[0]!r}.", remedy="Rename all but one.")
     return table
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says, which may quote any byte of the file, fit for a terminal."""
+    line = str(error).partition("\n")[0].rstrip(".")
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -85,7 +95,7 @@ def _array(path: Path, arrays: np.lib.npyio.NpzFile, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = arrays[name]
     except ValueError as error:
-        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error)
+        reason = "it holds Python objects" if "allow_pickle" in str(error) else _reason(error)
         raise InvalidDataError(f"The array {name!r} in {path} cannot be read: {reason}.") from error
     if array.ndim == 0:
         raise InvalidDataError(f"The array {name!r} in {path} is a single value, not one per example.")

@@ -125,3 +125,30 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidDataError, match="has no examples"):
         read_file(tmp_path / "data.csv")
+
+
+def test_a_header_that_is_not_utf_8_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_bytes("größe,art\n1,2\n".encode("latin-1"))
+
+    with pytest.raises(InvalidDataError, match="is not UTF-8"):
+        read_file(path)
+
+
+def test_many_columns_are_checked_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(",".join([*(f"c{index}" for index in range(20_000)), "c0"]) + "\n" + ",".join("1" * 20_001) + "\n")
+
+    with pytest.raises(InvalidDataError, match="several columns named 'c0'"):
+        read_file(path)
+
+
+def test_no_control_character_of_a_file_reaches_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n1,2\n\x1b[31mred\n")
+
+    with pytest.raises(InvalidDataError) as caught:
+        read_file(path)
+
+    assert "\x1b" not in str(caught.value)
+    assert "\\x1b[31mred" in str(caught.value)
