@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import conversion, protocol
+from .flavor import check_flavor
 
 if TYPE_CHECKING:
     import socket
@@ -124,6 +125,7 @@ class Session:
         return {"input": conversion.input_structure(self._manager, None) or self._prepared or {}}, []
 
     def _get_parameters(self, _call: dict[str, Any], _: Arrays) -> Answer:
+        check_flavor(self._use("get_model"), self._flavor)
         return {}, self._parameters()
 
     def _fit(self, _call: dict[str, Any], parameters: Arrays) -> Answer:
