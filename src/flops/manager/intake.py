@@ -14,7 +14,7 @@ from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
 from flops.wire.confirmation import encode_watermarks
-from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
+from flops.wire.envelope import MAX_ID, Envelope, decode_envelope, decode_json, envelope_of
 from flops.wire.events import CancellationRequested, Event, ProjectAccepted, ProjectRejected
 from flops.wire.requests import Presence, ProjectAnswer
 from flops.wire.sla import parse_project_sla, unsupported
@@ -98,7 +98,15 @@ class Intake:
         if project_id and handler:
             handler(project_id, delivery)
         elif not topic.startswith(self._topics.project_start().removesuffix("start")):
-            self._requests.serve(self._topics.tail_of(topic), delivery)
+            self._request(delivery)
+
+    def _request(self, delivery: Delivery) -> None:
+        """Whoever asks what cannot be understood is told so, where the message says where to; nobody waits in vain."""
+        try:
+            self._requests.serve(self._topics.tail_of(delivery.topic), delivery)
+        except UndecodableMessageError as error:
+            refuse(self._bus, delivery, _asker_of(delivery), error)
+            raise
 
     def _start(self, delivery: Delivery) -> None:
         envelope = _envelope_if_wrapped(delivery)
@@ -194,6 +202,20 @@ def _envelope_if_wrapped(delivery: Delivery) -> Envelope | None:
         return None
     wrapped = isinstance(value, dict) and "specversion" in value
     return envelope_of(delivery.topic, value) if wrapped else None
+
+
+def _asker_of(delivery: Delivery) -> Envelope | None:
+    """An envelope of what a broken request says of who wants to know; None if it says nothing of that."""
+    try:
+        value = decode_json(delivery.topic, delivery.payload)
+    except UndecodableMessageError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    said = {name: value.get(name) for name in ("id", "replyto", "correlationid")}
+    fit = {name: text for name, text in said.items() if isinstance(text, str) and 0 < len(text) <= MAX_ID}
+    asker = {"id": "unknown", **fit, "source": "/client", "type": "request", "time": datetime.now(UTC)}
+    return envelope_of(delivery.topic, asker)
 
 
 def _project_id_for(envelope: Envelope | None) -> str:

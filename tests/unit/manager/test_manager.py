@@ -18,10 +18,12 @@ from flops.project.deployment import InstanceState
 from flops.wire import events as e
 from flops.wire import requests as r
 from flops.wire.confirmation import decode_watermarks
-from flops.wire.envelope import Envelope
+from flops.wire.envelope import Envelope, decode_envelope
 
 if TYPE_CHECKING:
     from tests.unit.manager.conftest import Office
+
+    from flops.ports import Subscription
 
 BUILDER = "/builder/b.0"
 
@@ -98,6 +100,35 @@ class TestRequests:
                 office.bus.publish(topic, payload)
 
         assert office.client.ask("projects", r.ListProjects(), 10) == {"projects": []}
+
+    @pytest.mark.parametrize(
+        ("name", "payload"),
+        [
+            ("projects", b""),
+            ("projects", b"\xff{"),
+            ("projects", b"[]"),
+            ("projects", b"{}"),
+            ("bogus", envelope("request.bogus", {}).encode()),
+        ],
+    )
+    def test_a_request_that_cannot_be_understood_is_refused(self, office: Office, name: str, payload: bytes) -> None:
+        replies = office.bus.subscribe(office.topics.reply("somebody"))
+
+        topic, reply_topic = office.topics.request(name), office.topics.reply("somebody")
+        office.bus.publish(topic, payload, response_topic=reply_topic, correlation_data=b"7")
+
+        refusal = _answer(replies)
+        assert (refusal.type, refusal.data["code"], refusal.correlation_id) == ("refusal", "wire.undecodable", "7")
+
+    @pytest.mark.parametrize("source", ['"/x"', "null", "7"])
+    def test_what_a_broken_envelope_says_of_who_asks_is_enough_to_refuse_it(self, office: Office, source: str) -> None:
+        replies = office.bus.subscribe(office.topics.reply("somebody"))
+        said = f'{{"source":{source},"id":{source},"replyto":"{office.topics.reply("somebody")}","correlationid":"7"}}'
+
+        office.bus.publish(office.topics.request("projects"), said.encode())
+
+        refusal = _answer(replies)
+        assert (refusal.type, refusal.data["code"], refusal.correlation_id) == ("refusal", "wire.undecodable", "7")
 
     @pytest.mark.parametrize(
         ("kind", "data"),
@@ -334,6 +365,12 @@ class TestRestart:
 def _types(office: Office, project_id: str) -> list[str]:
     """The types of the events that the manager has of a project."""
     return [told.type for _, told in office.store.events(project_id, after=0, limit=500)]
+
+
+def _answer(replies: Subscription) -> Envelope:
+    delivery = replies.receive(10)
+    assert delivery is not None
+    return decode_envelope(delivery.topic, delivery.payload)
 
 
 def _confirmed(office: Office) -> dict[str, int]:
