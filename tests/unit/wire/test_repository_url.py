@@ -24,6 +24,7 @@ from flops.wire.repository_url import split_reference, url_fault
         "/srv/git/a repository",
         "/srv/git/repository@main",
         "example://digits_sklearn",
+        "example://digits_sklearn@main",
     ],
 )
 def test_the_usual_forms_are_taken(url: str) -> None:
@@ -59,6 +60,8 @@ def test_the_usual_forms_are_taken(url: str) -> None:
         ("https://[::1/repo", "cannot be read"),
         ("example://../x", "names no example"),
         ("example://", "names no example"),
+        ("example://@main", "names no example"),
+        ("example://digits@-x", "reference that begins with a dash"),
         ("", "not a form"),
         ("repository", "not a form"),
     ],
@@ -94,6 +97,7 @@ def test_a_near_miss_gets_a_hint(url: str, hint: str) -> None:
         ("git@host:o/r", ("git@host:o/r", "")),
         ("git@host:o/r@v1", ("git@host:o/r", "v1")),
         ("/srv/r@main", ("/srv/r", "main")),
+        ("example://digits@v1", ("example://digits", "v1")),
         ("/srv/r", ("/srv/r", "")),
         ("https://host/o/r@a..b", ("https://host/o/r@a..b", "")),
         ("https://host/o/r@", ("https://host/o/r@", "")),
