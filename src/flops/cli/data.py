@@ -11,7 +11,7 @@ import click
 from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_result, print_table, say
 from flops.cli.session import Session, session
-from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError
+from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError, NotStartedError
 from flops.sla_library import find_sla
 from flops.suggestions import did_you_mean
 from flops.wire.envelope import decode_envelope
@@ -87,7 +87,7 @@ def data() -> None:
 @json_option
 def put(tag: str, file: Path, node: str, name: str, *, as_json: bool) -> None:
     """Store FILE (.parquet, .csv or .npz) under TAG; it replaces a partition of the same name."""
-    from flops.bootstrap import adapters  # noqa: PLC0415
+    from flops.bootstrap import adapters, installation  # noqa: PLC0415
     from flops.data.files import read_file  # noqa: PLC0415
     from flops.data.names import partition_name_of  # noqa: PLC0415
 
@@ -98,16 +98,23 @@ def put(tag: str, file: Path, node: str, name: str, *, as_json: bool) -> None:
     chosen = node or next(iter(nodes), "")
     if chosen not in nodes:
         raise NotFoundError("learner node", chosen, remedy=did_you_mean(chosen, nodes))
-    stored = adapters.training_data(settings)(chosen).put(tag, name or partition_name_of(file.stem), read_file(file))
+    if not installation.is_up(settings):
+        raise NotStartedError(str(settings.home))
+    table, name = read_file(file), name or partition_name_of(file.stem)
+    there = adapters.training_data(settings)(chosen)
+    replaced = next((before.examples for before in there.partitions([tag]) if before.name == name), 0)
+    stored = there.put(tag, name, table)
     result: dict[str, Any] = {
         "node": chosen,
         "tag": stored.tag,
         "name": stored.name,
         "examples": stored.examples,
         "size_bytes": stored.size_bytes,
+        "replaced_examples": replaced,
     }
-    text = f"{stored.examples:,} examples are stored as {stored.tag}/{stored.name} on node {chosen}."
-    print_result(result, as_json=as_json, render=lambda: click.echo(text))
+    text = f"{stored.examples:,} examples are stored as {stored.tag}/{stored.name} on node {chosen}"
+    instead = f", in place of the {replaced:,} that were there." if replaced else "."
+    print_result(result, as_json=as_json, render=lambda: click.echo(text + instead))
 
 
 @data.command(name="list")

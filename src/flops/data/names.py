@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -9,6 +10,7 @@ from flops.errors import InvalidDataError
 from flops.wire.sla import TAG_PATTERN
 
 MAX_LENGTH: Final = 64
+_DIGEST_LENGTH: Final = 8
 _ALLOWED: Final = re.compile(TAG_PATTERN)
 
 
@@ -36,8 +38,15 @@ def is_allowed(name: str) -> bool:
 
 
 def partition_name_of(file_stem: str) -> str:
-    """A partition name that resembles the name of the file its data come from."""
-    return (re.sub(r"[^A-Za-z0-9._-]+", "-", file_stem).lstrip("._-") or "data")[:MAX_LENGTH]
+    """A partition name that resembles the name of the file its data come from.
+
+    Names that may not be used as they are get a digest, so that different files never share a partition.
+    """
+    if is_allowed(file_stem):
+        return file_stem
+    digest = hashlib.sha256(file_stem.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
+    similar = re.sub(r"[^A-Za-z0-9._-]+", "-", file_stem).strip("._-") or "data"
+    return f"{similar[: MAX_LENGTH - len(digest) - 1]}-{digest}"
 
 
 def _check(kind: str, name: str) -> str:

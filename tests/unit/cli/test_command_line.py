@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from flops.bootstrap import adapters
+from flops.bootstrap import adapters, installation
 from flops.cli import main as command_line
 from flops.cli.broker import write_client_options
 from flops.cli.inbox import show_entry
 from flops.delivery.requests import answer, refuse
-from flops.errors import InvalidSlaError, NotFoundError, SlaFault
+from flops.errors import EXIT_UNREACHABLE, InvalidSlaError, NotFoundError, SlaFault
+from flops.ports import StoredPartition
 from flops.settings import BrokerAccess
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
@@ -22,6 +23,8 @@ from flops.wire.topics import Topics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import pyarrow as pa
 
     from flops.adapters.memory_bus import MemoryBroker
     from flops.ports import Bus, Delivery
@@ -59,6 +62,20 @@ class Manager:
             refuse(self.bus, delivery, question, reply)
         else:
             answer(self.bus, delivery, question, cast("dict[str, Any]", reply))
+
+
+@dataclass
+class StoredData:
+    """A node's data server that keeps only how much is there."""
+
+    stored: list[StoredPartition] = field(default_factory=list)
+
+    def partitions(self, tags: list[str]) -> list[StoredPartition]:
+        return [item for item in self.stored if item.tag in tags]
+
+    def put(self, tag: str, name: str, table: pa.Table) -> StoredPartition:
+        self.stored = [StoredPartition(tag, name, table.num_rows, table.nbytes)]
+        return self.stored[0]
 
 
 @dataclass(frozen=True)
@@ -329,3 +346,29 @@ def test_a_user_without_projects_is_named(flops: Callable[..., Outcome], manager
     done = flops("project", "list", "--user", "Bob")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "Bob has no projects" in done.stderr
+
+
+def test_data_are_not_put_while_flops_is_down(flops: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("x\n1\n")
+
+    outcome = flops("data", "put", "tag", str(tmp_path / "mine.csv"))
+
+    assert outcome.exit_code == EXIT_UNREACHABLE
+    assert "flops up" in outcome.stderr
+
+
+def test_putting_data_again_says_what_it_replaces(
+    flops: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = StoredData()
+    monkeypatch.setattr(adapters, "training_data", lambda _: lambda _: server)
+    monkeypatch.setattr(installation, "is_up", lambda _: True)
+    file = tmp_path / "mine.csv"
+    file.write_text("x\n1\n2\n")
+    first = flops("data", "put", "tag", str(file))
+    file.write_text("x\n1\n")
+
+    second = flops("data", "put", "tag", str(file))
+
+    assert "place" not in first.stdout
+    assert "1 examples are stored as tag/mine on node local, in place of the 2 that were there." in second.stdout
