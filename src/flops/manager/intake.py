@@ -15,7 +15,7 @@ from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
 from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import MAX_ID, Envelope, decode_envelope, decode_json, envelope_of
-from flops.wire.events import CancellationRequested, Event, ProjectAccepted, ProjectRejected
+from flops.wire.events import MANAGER, CancellationRequested, Event, ProjectAccepted, ProjectRejected
 from flops.wire.requests import Presence, ProjectAnswer
 from flops.wire.sla import parse_project_sla, unsupported
 
@@ -140,7 +140,7 @@ class Intake:
         event = ProjectRejected(reason=error.message, errors=errors, remedy="Check it with 'flops sla validate FILE'.")
         told = Envelope(
             id=f"{project_id}:rejected",
-            source="/manager",
+            source=MANAGER,
             type=event.type,
             subject=project_id,
             time=datetime.now(UTC),
@@ -150,18 +150,15 @@ class Intake:
 
     def _event(self, project_id: str, delivery: Delivery) -> None:
         envelope = decode_envelope(delivery.topic, delivery.payload)
-        if envelope.source.startswith("/manager"):
+        if envelope.source == MANAGER:
             return
-        event: Event | None = None
-        try:
-            event = envelope.event()
-        except UndecodableMessageError as error:
-            if not envelope.sequence:
-                raise
-            # It is kept with the project's other events: what its source says next must not wait for it for ever.
-            log.warning("event without effect", extra={"topic": delivery.topic, "reason": error.reason})
-        watermarks = self._projects.received(project_id, envelope, event)
-        self._confirm(project_id, envelope, watermarks)
+        event, fault = _event_of(envelope)
+        if fault and not envelope.sequence:
+            raise fault
+        # One without effect is kept with the project's other events, too: what its source says next must not wait.
+        self._confirm(project_id, envelope, self._projects.received(project_id, envelope, event))
+        if fault:
+            raise fault
 
     def _entry(self, project_id: str, delivery: Delivery) -> None:
         entry = decode_envelope(delivery.topic, delivery.payload)
@@ -185,6 +182,13 @@ class Intake:
         if delivery.payload:
             envelope = decode_envelope(delivery.topic, delivery.payload)
             self._placements.hear(_presence_of(delivery.topic, envelope))
+
+
+def _event_of(envelope: Envelope) -> tuple[Event | None, UndecodableMessageError | None]:
+    try:
+        return envelope.event(), None
+    except UndecodableMessageError as error:
+        return None, error
 
 
 def _presence_of(topic: str, envelope: Envelope) -> Presence:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from flops.errors import StaleVersionError
+from flops.errors import StaleVersionError, UndecodableMessageError
 from flops.ports import PendingItem, ProjectRecord
+from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
 from flops.project.state import Deadlines, Project
 from flops.project.workflow import step
 from flops.wire.envelope import Envelope
-from flops.wire.events import Event, PhaseEntered, ProjectAccepted
+from flops.wire.events import MANAGER, Event, PhaseEntered, ProjectAccepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SOURCE: Final = "/manager"
 MAX_ATTEMPTS: Final = 20
 
 
@@ -63,7 +63,11 @@ class Projects:
         return self._handle(project_id, lambda record: self._hear(record, envelope, event))
 
     def keep_entry(self, project_id: str, entry: Envelope) -> Mapping[str, int] | None:
-        """Keep an inbox entry of the observer; returns as ``received`` does."""
+        """Keep an inbox entry of the project's own observer; returns as ``received`` does.
+
+        Raises:
+            UndecodableMessageError: it is somebody else's.
+        """
         return self._handle(project_id, lambda record: self._keep(record, entry))
 
     def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> Mapping[str, int] | None:
@@ -90,6 +94,9 @@ class Projects:
         return self._advance(record, envelope, event)
 
     def _keep(self, record: ProjectRecord, entry: Envelope) -> ProjectRecord:
+        observer = f"/{Role.OBSERVER}/{record.project.service_name(Role.OBSERVER)}"
+        if not entry.source.startswith(f"{observer}."):
+            raise UndecodableMessageError(entry.type, f"only {observer} makes entries of this project")
         if not _is_next(record, entry):
             return record
         news = {"entries": entry.sequence, "last_entry": str(entry.data.get("text", ""))}
@@ -100,7 +107,7 @@ class Projects:
         project, commands = step(record.project, event)
         time = envelope.time.isoformat()
         status = follow(record.status, event, time)
-        told = [envelope] if envelope.source == SOURCE else []
+        told = [envelope] if envelope.source == MANAGER else []
         record = replace(record, own_sequence=record.own_sequence + len(told))
         if project.phase is not record.project.phase:
             entered = PhaseEntered(phase=project.phase)
@@ -112,7 +119,7 @@ class Projects:
             PendingItem(f"{project.id}:{record.revision}:{number}", project.id, command=command)
             for number, command in enumerate(commands)
         ]
-        news = told if envelope.source == SOURCE else [envelope, *told]
+        news = told if envelope.source == MANAGER else [envelope, *told]
         status = status.model_copy(update={"app": project.app.name})
         record = self._store.save(replace(record, project=project, status=status), events=news, pending=items)
         self._hand_over(items)
@@ -122,7 +129,7 @@ class Projects:
 def _own(record: ProjectRecord, event: Event, event_id: str, cause: str) -> Envelope:
     return Envelope(
         id=event_id,
-        source=SOURCE,
+        source=MANAGER,
         type=event.type,
         subject=record.project.id,
         time=datetime.now(UTC),

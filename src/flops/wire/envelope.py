@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from flops.errors import UndecodableMessageError
-from flops.wire.events import EVENT_TYPES, Event
+from flops.wire.events import EVENT_TYPES, MANAGER, TOLD_BY_MANAGER_ALONE, Event
 
 MAX_NESTING: Final = 32
 MAX_ID: Final = 256
@@ -66,8 +66,10 @@ class Envelope(BaseModel):
         """The event inside, or None if its type is unknown to this version.
 
         Raises:
-            UndecodableMessageError: the type is known but its data do not fit.
+            UndecodableMessageError: the type is known but its data do not fit, or its source may not tell it.
         """
+        if self.type in TOLD_BY_MANAGER_ALONE and self.source != MANAGER:
+            raise UndecodableMessageError(self.type, "only the manager says that")
         kind = EVENT_TYPES.get(self.type)
         if kind is None:
             return None

@@ -412,3 +412,31 @@ def _leaves(kind: type[Event]) -> list[type[Event]]:
 
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {kind.type: kind for kind in _leaves(Event)}
+
+MANAGER: Final = "/manager"
+
+TOLD_BY_MANAGER_ALONE: Final = frozenset(
+    kind.type
+    for kind in (
+        ProjectAccepted,
+        ProjectRejected,
+        PhaseEntered,
+        RepositoryResolved,
+        RepositoryUnavailable,
+        ImagesFound,
+        ImagesMissing,
+        PlacementDecided,
+        PlacementFailed,
+        ServiceDeployed,
+        ServiceDeploymentFailed,
+        ServiceRemoved,
+        InstanceRestarted,
+        InstanceFailed,
+        InstanceCompleted,
+        CommandFailed,
+        DeadlinePassed,
+        ProjectCompleted,
+        ProjectFailed,
+        ProjectCancelled,
+    )
+)

@@ -306,6 +306,7 @@ class TestFlow:
 
     def test_the_inbox_is_kept_and_read_in_order(self, office: Office) -> None:
         project_id = to_building(office)
+        source = f"/observer/{office.await_deployed('observ')}.0/inbox"
         for number in (1, 2, 3):
             entry = {"project_id": project_id, "sequence": number, "text": f"entry {number}"}
             office.bus.publish(
@@ -314,7 +315,7 @@ class TestFlow:
                     {
                         "specversion": "1.0",
                         "id": f"i{number}",
-                        "source": "/observer/o.0/inbox",
+                        "source": source,
                         "type": "inbox.entry",
                         "time": "2026-01-01T00:00:00Z",
                         "sequence": number,
@@ -322,7 +323,7 @@ class TestFlow:
                     }
                 ).encode(),
             )
-        wait_until(lambda: _confirmed(office).get("/observer/o.0/inbox") == 3)
+        wait_until(lambda: _confirmed(office).get(source) == 3)
 
         answer = office.client.ask("inbox", r.ReadInbox(project_id=project_id, after=1), 10)
 
