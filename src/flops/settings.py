@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 CAPABILITIES: Final = ("learner", "image-builder")
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
+ORCHESTRATORS: Final = ("local",)
+SQLITE: Final = "sqlite://"
+USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB: Final = 1024 * 1024
 HEADER_BYTES: Final = 4096
@@ -88,7 +93,7 @@ class Settings:
             InvalidSettingError: a variable has a value that cannot be used.
         """
         home = environment.get("FLOPS_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".flops")
-        defaults = cls(home=Path(home).expanduser().absolute())
+        defaults = cls(home=_home(home))
         settings = cls(
             home=defaults.home,
             broker_url=environment.get("FLOPS_BROKER_URL", ""),
@@ -97,10 +102,10 @@ class Settings:
             broker_ca_file=environment.get("FLOPS_BROKER_CA_FILE", ""),
             embedded_broker=_one_of(environment, "FLOPS_EMBEDDED_BROKER", EMBEDDED_BROKERS),
             topic_prefix=_prefix(environment, "FLOPS_TOPIC_PREFIX"),
-            store_url=environment.get("FLOPS_STORE_URL", ""),
-            orchestrator=environment.get("FLOPS_ORCHESTRATOR", defaults.orchestrator),
+            store_url=_store_url(environment.get("FLOPS_STORE_URL", "")),
+            orchestrator=_one_of(environment, "FLOPS_ORCHESTRATOR", ORCHESTRATORS) or defaults.orchestrator,
             local_nodes=_local_nodes(environment.get("FLOPS_LOCAL_NODES", "")) or defaults.local_nodes,
-            user=environment.get("FLOPS_USER", defaults.user),
+            user=_user(environment.get("FLOPS_USER", "")) or defaults.user,
             max_payload_bytes=int(_positive(environment, "FLOPS_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes)),
             chunk_bytes=int(_positive(environment, "FLOPS_CHUNK_BYTES", defaults.chunk_bytes)),
             build_deadline_s=_positive(environment, "FLOPS_BUILD_DEADLINE_S", defaults.build_deadline_s),
@@ -117,6 +122,28 @@ class Settings:
     def node_directory(self, node: str) -> Path:
         """Where a local node keeps what is its own: its data and its data server's address."""
         return self.home / "nodes" / node
+
+
+def _home(text: str) -> Path:
+    home = Path(text).expanduser().absolute()
+    nearest = next(place for place in (home, *home.parents) if os.path.lexists(place))
+    if not os.path.isdir(nearest):  # noqa: PTH112  unlike pathlib's, it never raises
+        raise InvalidSettingError("FLOPS_HOME", text, "a directory")
+    return home
+
+
+def _store_url(text: str) -> str:
+    path = text.removeprefix(SQLITE)
+    if text and (path == text or not path.startswith("/") or path.endswith("/")):
+        raise InvalidSettingError("FLOPS_STORE_URL", text, "sqlite:///path/to/file")
+    return text
+
+
+def _user(text: str) -> str:
+    if text and not re.fullmatch(USER_PATTERN, text):
+        expected = "a name of 1 to 64 letters, digits or any of . _ @ - that begins with a letter or digit"
+        raise InvalidSettingError("FLOPS_USER", text, expected)
+    return text
 
 
 def _positive(environment: Mapping[str, str], name: str, default: float) -> float:

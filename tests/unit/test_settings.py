@@ -18,6 +18,13 @@ from flops.settings import Settings
         ("FLOPS_TOPIC_PREFIX", "team#"),
         ("FLOPS_EMBEDDED_BROKER", "rabbit"),
         ("FLOPS_LOCAL_NODES", "../elsewhere"),
+        ("FLOPS_STORE_URL", "postgresql://host/flops"),
+        ("FLOPS_STORE_URL", "sqlite://relative"),
+        ("FLOPS_STORE_URL", "sqlite:///"),
+        ("FLOPS_ORCHESTRATOR", "cloud"),
+        ("FLOPS_USER", "../Ada"),
+        ("FLOPS_HOME", "/dev/null"),
+        ("FLOPS_HOME", "/dev/null/below"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_name(name: str, value: str) -> None:
@@ -29,4 +36,5 @@ def test_without_any_setting_the_defaults_hold() -> None:
     settings = Settings.from_environment({"HOME": "/home/ada"})
 
     assert str(settings.home) == "/home/ada/.flops"
+    assert (settings.orchestrator, settings.user, settings.store_url) == ("local", "Admin", "")
     assert settings.chunk_bytes < settings.max_payload_bytes

@@ -7,7 +7,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flops.errors import InvalidSettingError
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from flops.settings import BrokerAccess, Settings
 
 CONNECT_TIMEOUT_S = 15.0
-SQLITE = "sqlite://"
 
 
 def read_settings() -> Settings:
@@ -83,10 +81,9 @@ def store(settings: Settings) -> Store:
     from pathlib import Path  # noqa: PLC0415
 
     from flops.adapters.sqlite_store import SqliteStore  # noqa: PLC0415
+    from flops.settings import SQLITE  # noqa: PLC0415
 
     url = settings.store_url
-    if url and not url.startswith(SQLITE):
-        raise InvalidSettingError("FLOPS_STORE_URL", url, "sqlite:///path/to/file")
     return SqliteStore(Path(url.removeprefix(SQLITE)) if url else settings.home / "store" / "flops.db")
 
 
@@ -101,8 +98,6 @@ def orchestrator(settings: Settings) -> Orchestrator:
     """What runs the services."""
     from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator  # noqa: PLC0415
 
-    if settings.orchestrator != "local":
-        raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, "'local'")
     return LocalProcessOrchestrator(daemon(settings), settings)
 
 

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from flops.errors import InvalidSlaError, SlaFault
+from flops.settings import USER_PATTERN
 from flops.wire.repository_url import MAX_URL, url_fault
 from flops.wire.sla_faults import MAX_TOLD, excerpt, placed, structure_faults
 from flops.wire.sla_text import item_path, read_sla
 
 TAG_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 DATASET_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 _MEANINGS: Final = {
     TAG_PATTERN: "must be 1 to 64 letters, digits, dots, dashes or underscores and begin with a letter or digit",
