@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flops.project.deployment import NAME_PREFIX, Role
 from flops.wire import events as e
 from flops.wire.requests import ProjectStatus
 
@@ -23,7 +24,7 @@ def follow(status: ProjectStatus, event: e.Event, time: str) -> ProjectStatus:
         return status.model_copy(update={"updated": time})
 
 
-def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: PLR0911  one case per kind of event
+def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911  one case per kind of event
     match event:
         case e.ProjectAccepted() if status.phase == "requested":
             training = event.sla.get("training_configuration")
@@ -51,6 +52,12 @@ def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: PLR
             return {"model_uri": event.model_uri}
         case e.InferenceReady():
             return {"inference_url": event.url}
+        case e.InstanceFailed(role=Role.INFERENCE):
+            return {"inference_url": "", "reason": f"the inference server crashed ({event.reason})"[: e.MAX_TEXT]}
+        case e.InstanceCompleted(role=Role.INFERENCE):
+            return {"inference_url": ""}
+        case e.ServiceRemoved() if event.service.startswith(NAME_PREFIX[Role.INFERENCE]):
+            return {"inference_url": ""}
         case e.ProjectFailed():
             return {"reason": event.reason}
         case _:
