@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flops.manager.placement import Placements
     from flops.manager.projects import Projects
+    from flops.manager.removal import Removal
     from flops.ports import Bus, Orchestrator, PendingItem, Registry, Repositories, Store
     from flops.wire.topics import Topics
 
@@ -39,11 +40,12 @@ class Performer:
         registry: Registry,
         repositories: Repositories,
         placements: Placements,
+        removal: Removal,
         stopping: threading.Event,
     ) -> None:
         self._bus, self._topics, self._store = bus, topics, store
         self._orchestrator, self._registry, self._repositories = orchestrator, registry, repositories
-        self._placements, self._stopping = placements, stopping
+        self._placements, self._removal, self._stopping = placements, removal, stopping
 
     def perform(self, item: PendingItem, projects: Projects) -> None:
         """Do one item, tell what came of it, and clear it; until the store takes it. Doing it again changes nothing."""
@@ -95,7 +97,8 @@ class Performer:
                 nodes = [placement.node for placement in spec.placements if placement.node]
                 return e.ServiceDeployed(service=spec.name, role=spec.role, app=spec.app.name, nodes=nodes)
             case c.Undeploy(service):
-                return self._undeploy(service)
+                self._removal.undeploy(service)
+                return e.ServiceRemoved(service=service)
             case c.ResolveRepository(url):
                 return e.RepositoryResolved(url=url, commit=self._repositories.resolve(url))
             case c.FindPlacement(data_tags, learners):
@@ -108,12 +111,6 @@ class Performer:
                 return None
             case c.Announce(event):
                 return event
-
-    def _undeploy(self, service: str) -> e.ServiceRemoved:
-        self._orchestrator.undeploy(service)
-        for instance in self._placements.forget(service):
-            self._bus.publish(self._topics.presence(instance), b"", retain=True)
-        return e.ServiceRemoved(service=service)
 
 
 def _failure(command: c.Command, error: FlopsError) -> e.Event:

@@ -14,8 +14,9 @@ from flops.manager.lanes import Lanes
 from flops.manager.performer import Performer
 from flops.manager.placement import Placements
 from flops.manager.projects import Projects
+from flops.manager.removal import Removal
 from flops.manager.requests import Requests
-from flops.manager.watch import watch_deadlines, watch_instances
+from flops.manager.watch import InstanceWatch, watch_deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ def run(
 ) -> int:
     """Manage projects until ``stopping`` is set; ``ready`` is called once messages are listened to."""
     placements = Placements()
+    removal = Removal(ports.bus, ports.topics, ports.orchestrator, placements)
     performer = Performer(
         bus=ports.bus,
         topics=ports.topics,
@@ -55,6 +57,7 @@ def run(
         registry=ports.registry,
         repositories=ports.repositories,
         placements=placements,
+        removal=removal,
         stopping=stopping,
     )
     lanes = Lanes(lambda item: performer.perform(item, projects))
@@ -77,12 +80,13 @@ def run(
         requests=requests,
         platform=platform,
     )
+    instances = InstanceWatch(ports.bus, ports.topics, ports.store, ports.orchestrator, projects, removal)
     questions = ports.bus.subscribe(*intake.questions())
     reports = ports.bus.subscribe(*intake.reports())
     lanes.put(ports.store.pending())
     tasks = [
         partial(_listen, intake, questions, stopping),
-        partial(watch_instances, ports.orchestrator, ports.store, projects, stopping),
+        partial(instances.watch, stopping),
         partial(watch_deadlines, ports.store, projects, stopping),
     ]
     watchers = [threading.Thread(target=_together, args=(task, stopping)) for task in tasks]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from flops.errors import FlopsError
 from flops.project.deployment import InstanceState, Role
 from flops.wire import events as e
+from flops.wire.envelope import Envelope
 
 if TYPE_CHECKING:
     import threading
 
     from flops.manager.projects import Projects
-    from flops.ports import InstanceChange, Orchestrator, Store
+    from flops.manager.removal import Removal
+    from flops.ports import Bus, InstanceChange, Orchestrator, Store
+    from flops.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
@@ -22,35 +27,66 @@ CURSOR: Final = "orchestrator-cursor"
 POLL_S: Final = 5.0
 TICK_S: Final = 0.5
 RETRY_S: Final = 1.0
-ENDED: Final = {InstanceState.COMPLETED, InstanceState.FAILED}
-# No project removes these; left where it ended, a tracking server would never be deployed again.
-REMOVED_ONCE_ENDED: Final = {Role.MOCK_DATA, Role.TRACKING}
 
 
-def watch_instances(orchestrator: Orchestrator, store: Store, projects: Projects, stopping: threading.Event) -> None:
-    """Turn the orchestrator's changes into events of the projects they belong to, until stopping."""
-    cursor = int(store.recall(CURSOR) or 0)
-    while not stopping.is_set():
-        try:
-            changes = orchestrator.changes(cursor, POLL_S)
-            for change in changes:
-                tell(change, projects)
-                if change.service.role in REMOVED_ONCE_ENDED and change.instance.state in ENDED:
-                    orchestrator.undeploy(change.service.name)
-                cursor = change.cursor
-            if changes:
-                store.remember(CURSOR, str(cursor))
-        except FlopsError as error:
-            log.warning("cannot watch instances", extra={"reason": str(error)})
-            stopping.wait(RETRY_S)
+@dataclass(frozen=True, slots=True)
+class InstanceWatch:
+    """Turns the orchestrator's changes into events of the projects they belong to."""
+
+    bus: Bus
+    topics: Topics
+    store: Store
+    orchestrator: Orchestrator
+    projects: Projects
+    removal: Removal
+
+    def watch(self, stopping: threading.Event) -> None:
+        """Watch until stopping."""
+        cursor = int(self.store.recall(CURSOR) or 0)
+        while not stopping.is_set():
+            try:
+                changes = self.orchestrator.changes(cursor, POLL_S)
+                for change in changes:
+                    self._tell(change)
+                    self._remove_ended(change)
+                    cursor = change.cursor
+                if changes:
+                    self.store.remember(CURSOR, str(cursor))
+            except FlopsError as error:
+                log.warning("cannot watch instances", extra={"reason": str(error)})
+                stopping.wait(RETRY_S)
+
+    def _tell(self, change: InstanceChange) -> None:
+        """Tell whom it concerns of one change, if it is one that a project or a request cares for."""
+        event, event_id = event_of(change), f"{change.instance.id}:{change.cursor}"
+        project_id = change.service.project_id
+        if event is None or not project_id:
+            return
+        if change.service.role == Role.MOCK_DATA and isinstance(event, e.InstanceFailed):
+            failed = e.MockDataFailed(dataset="", **event.model_dump(include={"reason", "remedy", "details"}))
+            told = _unnumbered(project_id, failed, event_id)
+            self.bus.publish(self.topics.project_events(project_id), told.encode())
+        self.projects.happened(project_id, event, event_id=event_id)
+
+    def _remove_ended(self, change: InstanceChange) -> None:
+        """No project removes these; left where it ended, a tracking server would never be deployed again."""
+        service = change.service
+        match service.role, change.instance.state:
+            case Role.MOCK_DATA, InstanceState.COMPLETED:
+                self.removal.forget(service.name)
+            case Role.MOCK_DATA | Role.TRACKING, InstanceState.COMPLETED | InstanceState.FAILED:
+                self.removal.undeploy(service.name)  # its logs say why it ended
 
 
-def tell(change: InstanceChange, projects: Projects) -> None:
-    """Tell the project of one change, if it is one that a project cares for."""
-    event = event_of(change)
-    if event is not None and change.service.project_id:
-        event_id = f"{change.instance.id}:{change.cursor}"
-        projects.happened(change.service.project_id, event, event_id=event_id)
+def _unnumbered(project_id: str, event: e.Event, event_id: str) -> Envelope:
+    return Envelope(
+        id=event_id,
+        source=e.MANAGER,
+        type=event.type,
+        subject=project_id,
+        time=datetime.now(UTC),
+        data=event.model_dump(mode="json"),
+    )
 
 
 def event_of(change: InstanceChange) -> e.Event | None:
