@@ -116,22 +116,19 @@ def test_any_client_may_start_a_project_and_read_its_events(
     login = ["-h", "127.0.0.1", "-p", port, "-u", access["username"], "-P", access["password"]]
     file = tmp_path / "sla.json"
     file.write_text(json.dumps(digits_sla(customerID="Eve", post_training_steps=[])))
-    listening = subprocess.Popen(
-        ["mosquitto_sub", *login, "-q", "1", "-t", "project/+/events", "-F", "%p", "-W", "120"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        subprocess.run(["mosquitto_pub", *login, "-q", "1", "-t", "project/start", "-f", str(file)], check=True)
+    publish = ["mosquitto_pub", *login, "-q", "1"]
+    subprocess.run([*publish, "-r", "-t", "probe", "-m", '"subscribed"'], check=True)
+    subscribe = ["mosquitto_sub", *login, "-q", "1", "-t", "project/+/events", "-t", "probe", "-F", "%p", "-W", "120"]
+    types = []
+    with subprocess.Popen(subscribe, stdout=subprocess.PIPE, text=True) as listening:
         assert listening.stdout is not None
-        types = []
+        assert json.loads(listening.stdout.readline()) == "subscribed"
+        subprocess.run([*publish, "-t", "project/start", "-f", str(file)], check=True)
         for line in listening.stdout:
             event = json.loads(line)
             types.append(event["type"])
             if event["type"] == "phase.entered" and event["data"]["phase"] == "completed":
                 break
-    finally:
         listening.kill()
-        listening.wait()
     assert types[0] == "project.accepted"
     assert types.count("round.finished") == 5
