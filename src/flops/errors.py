@@ -327,6 +327,21 @@ class ServerNotReadyError(FlopsError):
         super().__init__(f"The server does not come up: {reason}.")
 
 
+class StartFailedError(FlopsError):
+    """A process of FLOps itself does not come up; ``log`` is where it writes to, ``output`` the end of that."""
+
+    code = "start.failed"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, process: str, timeout_s: float, log: str, output: str) -> None:
+        self.process, self.log, self.output = process, log, output
+        ends = f"; its log ends with:\n{output}" if output else ", and has written nothing."
+        super().__init__(
+            f"The {process} has not come up within {timeout_s:g} s{ends}", remedy=f"The whole log is {log}."
+        )
+
+
 class InferenceUnavailableError(FlopsError):
     """The inference server of a project does not answer."""
 

@@ -76,15 +76,21 @@ def _without(package: str) -> Iterator[None]:
             del sys.modules[package]
 
 
-def store(settings: Settings) -> Store:
-    """The manager's store."""
+def store_path(settings: Settings) -> Path:
+    """The file of the manager's store."""
     from pathlib import Path  # noqa: PLC0415
 
-    from flops.adapters.sqlite_store import SqliteStore  # noqa: PLC0415
     from flops.settings import SQLITE  # noqa: PLC0415
 
     url = settings.store_url
-    return SqliteStore(Path(url.removeprefix(SQLITE)) if url else settings.home / "store" / "flops.db")
+    return Path(url.removeprefix(SQLITE)) if url else settings.home / "store" / "flops.db"
+
+
+def store(settings: Settings) -> Store:
+    """The manager's store."""
+    from flops.adapters.sqlite_store import SqliteStore  # noqa: PLC0415
+
+    return SqliteStore(store_path(settings))
 
 
 def daemon(settings: Settings) -> DaemonClient:

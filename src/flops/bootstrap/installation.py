@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flops.bootstrap import adapters
-from flops.errors import NoAnswerError
+from flops.errors import BrokerUnreachableError, InvalidSettingError, StartFailedError
 from flops.wire.envelope import decode_envelope
 from flops.wire.requests import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from flops.adapters.local_processes.client import DaemonClient
     from flops.adapters.local_processes.process import ProcessSpec
     from flops.settings import Settings
 
 BROKER: Final = "broker"
 MANAGER: Final = "manager"
 START_TIMEOUT_S: Final = 30.0
+LOG_LINES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +46,46 @@ def up(settings: Settings, report: Callable[[str], None]) -> Started:
     Raises:
         FlopsError: something did not start; the message has the end of its log.
     """
+    with _alone(settings, report):
+        return _up(settings, report)
+
+
+def _up(settings: Settings, report: Callable[[str], None]) -> Started:
     from flops.adapters import embedded_broker  # noqa: PLC0415
     from flops.adapters.local_processes.client import ensure_daemon  # noqa: PLC0415
 
-    report("Starting the local orchestrator.")
+    report(_starting("local orchestrator", is_running=is_up(settings)))
     client = ensure_daemon(settings, os.environ)
     kind = "external"
     if not settings.broker_url:
         broker = embedded_broker.prepare(settings)
         kind = broker.kind
-        report(f"Starting a private broker ({kind}).")
-        client.ensure(_process(settings, BROKER, tuple(broker.command), broker.environment))
+        process = _process(settings, BROKER, tuple(broker.command), broker.environment)
+        _ensure(client, process, f"private broker ({kind})", report)
     access = embedded_broker.read_access(settings)
-    embedded_broker.wait_until_ready(access, START_TIMEOUT_S)
+    try:
+        embedded_broker.wait_until_ready(access, START_TIMEOUT_S)
+    except BrokerUnreachableError as error:
+        if settings.broker_url:
+            raise
+        raise _start_failed(settings, BROKER, START_TIMEOUT_S) from error
     client.resume()
     adapters.make_examples(settings)
     nodes = tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
     for node in nodes:
-        report(f"Starting the data server of node {node}.")
-        client.ensure(_role(settings, "data", f"data-{node}", node))
-    report("Starting the manager.")
-    client.ensure(_role(settings, MANAGER, MANAGER, ""))
+        _ensure(client, _role(settings, "data", f"data-{node}", node), f"data server of node {node}", report)
+    _ensure(client, _role(settings, MANAGER, MANAGER, ""), MANAGER, report)
     wait_online(settings, {MANAGER, *(f"data-{node}" for node in nodes)}, START_TIMEOUT_S)
     return Started(access.url, kind, nodes, str(settings.home))
 
 
-def down(settings: Settings) -> bool:
+def down(settings: Settings, report: Callable[[str], None]) -> bool:
     """Stop everything that runs; False if nothing did."""
-    client = adapters.daemon(settings)
-    was_running = client.is_running()
-    client.shutdown()
-    return was_running
+    with _alone(settings, report):
+        client = adapters.daemon(settings)
+        was_running = client.is_running()
+        client.shutdown()
+        return was_running
 
 
 def is_up(settings: Settings) -> bool:
@@ -83,7 +97,7 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> No
     """Return once all instances have announced themselves.
 
     Raises:
-        NoAnswerError: not all did in time.
+        StartFailedError: one did not in time.
     """
     topics = adapters.topics(settings)
     bus = adapters.connect(settings, f"waiting-{os.getpid()}-{time.monotonic_ns()}", persistent=False)
@@ -101,9 +115,56 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> No
             else:
                 missing.add(presence.instance)
         if missing:
-            raise NoAnswerError(f"start of {', '.join(sorted(missing))}", timeout_s)
+            raise _start_failed(settings, min(missing), timeout_s)
     finally:
         bus.close()
+
+
+def log_path(settings: Settings, name: str) -> Path:
+    """Where a process of FLOps itself writes to."""
+    return settings.home / "orchestrator" / "logs" / f"{name}.log"
+
+
+def end_of_log(settings: Settings, name: str) -> str:
+    """The last lines that a process of FLOps itself wrote."""
+    from flops.adapters.local_processes import log_file  # noqa: PLC0415
+
+    return log_file.tail(log_path(settings, name), LOG_LINES).strip("\n")
+
+
+def _start_failed(settings: Settings, name: str, timeout_s: float) -> StartFailedError:
+    return StartFailedError(name, timeout_s, str(log_path(settings, name)), end_of_log(settings, name))
+
+
+@contextmanager
+def _alone(settings: Settings, report: Callable[[str], None]) -> Iterator[None]:
+    """Let no other ``up`` or ``down`` of this home work at the same time."""
+    path = settings.home / "run" / "up-or-down.lock"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        expected = f"a directory that can be written to ({error.strerror})"
+        raise InvalidSettingError("FLOPS_HOME", str(settings.home), expected) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("Waiting for another 'flops up' or 'flops down' to end.")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _ensure(client: DaemonClient, process: ProcessSpec, name: str, report: Callable[[str], None]) -> None:
+    before = {status.id: status.pid for status in client.processes()}.get(process.id, 0)
+    now = client.ensure(process).pid
+    report(_starting(name, is_running=before > 0 and now == before))
+
+
+def _starting(name: str, *, is_running: bool) -> str:
+    return f"The {name} is already running." if is_running else f"Starting the {name}."
 
 
 def _role(settings: Settings, role: str, instance: str, node: str) -> ProcessSpec:
@@ -137,7 +198,7 @@ def _process(
         id=name,
         command=command,
         directory=str(settings.home / "services" / name),
-        log_file=str(settings.home / "orchestrator" / "logs" / f"{name}.log"),
+        log_file=str(log_path(settings, name)),
         environment=environment,
         files=files or {},
     )

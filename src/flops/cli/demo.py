@@ -45,7 +45,7 @@ def demo(sla: str, mock: str, *, keep: bool, as_json: bool) -> None:
     finally:
         if not (keep or was_up):
             say("Stopping FLOps; nothing is deleted.")
-            installation.down(settings)
+            installation.down(settings, say)
         else:
             say("FLOps and the model go on running: ask the model with 'flops predict', stop it all with 'flops down'.")
     sys.exit(exit_code)

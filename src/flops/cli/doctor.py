@@ -79,6 +79,19 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("advice", "disk", text, "Images need room: free some, or set FLOPS_HOME to a larger disk.")
 
 
+def _store(settings: Settings) -> Iterator[Finding]:
+    path = adapters.store_path(settings)
+    if not path.exists():
+        yield Finding("ok", "store", f"not made yet; it will be {path}")
+        return
+    try:
+        adapters.store(settings).close()
+    except FlopsError as error:
+        yield Finding("fault", "store", error.message, error.remedy or "Check the file and who may write to it.")
+    else:
+        yield Finding("ok", "store", f"opens: {path}")
+
+
 def _services(settings: Settings) -> Iterator[Finding]:
     if not installation.is_up(settings):
         yield Finding("fault", "local orchestrator", "not running", "Start it with 'flops up'.")
@@ -97,9 +110,18 @@ def _services(settings: Settings) -> Iterator[Finding]:
             listed = ", ".join(f"{tag} ({examples:,})" for tag, examples in tags.items()) or "no data yet"
             yield Finding("ok", f"data of node {node}", listed)
     except FlopsError as error:
-        yield Finding("fault", "manager", error.message, "See 'flops down', then 'flops up'.")
+        yield Finding("fault", "manager", error.message, _manager_remedy(settings))
     finally:
         opened.close()
 
 
-CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (_tools, _disk, _services)
+def _manager_remedy(settings: Settings) -> str:
+    log, end = (
+        installation.log_path(settings, installation.MANAGER),
+        installation.end_of_log(settings, installation.MANAGER),
+    )
+    said = f"Its log {log} ends with:\n{end}\n" if end else f"Its log {log} is empty. "
+    return f"{said}Mend that, or try 'flops down', then 'flops up'."
+
+
+CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (_tools, _disk, _store, _services)

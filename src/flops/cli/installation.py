@@ -28,6 +28,6 @@ def up(*, as_json: bool) -> None:
 @json_option
 def down(*, as_json: bool) -> None:
     """Stop everything that 'up' and projects have started; nothing is deleted."""
-    was_running = installation.down(adapters.read_settings())
+    was_running = installation.down(adapters.read_settings(), say)
     text = "FLOps is down." if was_running else "Nothing was running."
     print_result({"was_running": was_running}, as_json=as_json, render=lambda: click.echo(text))
