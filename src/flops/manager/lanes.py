@@ -1,4 +1,7 @@
-"""Two lanes per project, for events and for commands: each keeps its order, and none waits for the other."""
+"""Two lanes per project, for events and for commands: each keeps its order, and none waits for the other.
+
+Events have workers of their own, so that projects whose commands take long stop nobody from hearing of anything.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKERS: Final = 16
+EVENT_WORKERS: Final = 4
 
 Lane = tuple[str, bool]
 
@@ -27,7 +31,8 @@ class Lanes:
         self._perform = perform
         self._waiting: dict[Lane, deque[PendingItem]] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lane")
+        self._commands = ThreadPoolExecutor(workers, thread_name_prefix="command-lane")
+        self._events = ThreadPoolExecutor(EVENT_WORKERS, thread_name_prefix="event-lane")
 
     def put(self, items: Sequence[PendingItem]) -> None:
         """Queue items of one or several projects; returns at once."""
@@ -38,14 +43,16 @@ class Lanes:
                     self._waiting[lane].append(item)
                 else:
                     self._waiting[lane] = deque([item])
-                    self._pool.submit(self._run, lane)
+                    pool = self._events if item.command is None else self._commands
+                    pool.submit(self._run, lane)
 
     def close(self) -> None:
         """Finish what is being done; what waits stays pending in the store."""
         with self._lock:
             for items in self._waiting.values():
                 items.clear()
-        self._pool.shutdown(wait=True)
+        self._commands.shutdown(wait=True)
+        self._events.shutdown(wait=True)
 
     def _run(self, lane: Lane) -> None:
         while True:

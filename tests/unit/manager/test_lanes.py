@@ -48,6 +48,24 @@ def test_a_slow_command_holds_up_neither_events_nor_other_projects() -> None:
     assert done[2:] == ["a1", "a2"]
 
 
+def test_slow_commands_of_many_projects_hold_up_no_events() -> None:
+    may_end, told = threading.Event(), threading.Event()
+
+    def perform(item: PendingItem) -> None:
+        if item.command is None:
+            told.set()
+        else:
+            may_end.wait(10)
+
+    lanes = Lanes(perform, workers=2)
+    lanes.put([command(1, project) for project in "abcd"])
+    lanes.put([PendingItem("event", "e", envelope=EVENT)])
+
+    assert told.wait(5)
+    may_end.set()
+    lanes.close()
+
+
 def test_an_item_that_fails_does_not_stop_its_lane() -> None:
     done: list[str] = []
 
