@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from flops.data.datasets import load_dataset
 from flops.data.mock_provider import divide, spread
-from flops.errors import EXIT_FAILED, DataUnavailableError, FlopsError, InvalidDataError
+from flops.delivery.farewell import await_confirmation
+from flops.errors import EXIT_FAILED, DataUnavailableError, FlopsError, InvalidDataError, StoppingError
 from flops.wire.events import MAX_TEXT, MockDataFailed, MockDataProvided
 from flops.wire.sla import MockDataConfiguration
 
@@ -26,12 +27,12 @@ _REQUEST_LENGTH = 12
 
 
 def run(context: ServiceContext, connect: Callable[[str], TrainingData]) -> int:
-    """Provide what ``context.config`` asks for, say so in one event, and return the exit code.
+    """Provide what ``context.config`` asks for, say so in one event, and return the exit code once that is confirmed.
 
     ``context.config`` has the fields of a mock data SLA's ``mock_data_configuration``, and ``nodes``, the names of the
     nodes to put the data on. ``connect`` gives a node's training data.
     """
-    dataset = str(context.config.get("dataset_name", ""))
+    exit_code, dataset = 0, str(context.config.get("dataset_name", ""))
     try:
         context.events.publish(_provide(context, connect))
     except FlopsError as error:
@@ -41,8 +42,8 @@ def run(context: ServiceContext, connect: Callable[[str], TrainingData]) -> int:
         logger.exception("mock data failed unexpectedly")
         reason = f"{type(error).__name__}: {error}"[:MAX_TEXT]
         context.events.publish(MockDataFailed(dataset=dataset, reason=reason, remedy="The service's log says more."))
-        return EXIT_FAILED
-    return 0
+        exit_code = EXIT_FAILED
+    return exit_code if await_confirmation(context) else StoppingError.exit_code
 
 
 def _provide(context: ServiceContext, connect: Callable[[str], TrainingData]) -> MockDataProvided:
