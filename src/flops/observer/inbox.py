@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flops.observer.rendering import line_of
 from flops.project.glance import first_status, follow
-from flops.wire.envelope import Envelope
+from flops.wire.envelope import Envelope, encode_json
+from flops.wire.events import MAX_TEXT
 from flops.wire.requests import InboxEntry, ProjectStatus
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ENTRY_TYPE: Final = "inbox.entry"
 STATUS_TYPE: Final = "project.status"
+MAX_DATA_BYTES: Final = 256 * 1024
 
 
 class InboxStore(Protocol):
@@ -86,14 +88,14 @@ class Inbox:
             sequence=sequence,
             time=envelope.time.isoformat(),
             severity=line.severity,
-            text=line.text,
+            text=line.text[:MAX_TEXT],
             next_step=line.next_step.replace("PROJECT", self._project_id),
-            details=line.details,
+            details=line.details[:MAX_TEXT],
             stage=status.phase,
             event_type=envelope.type,
             event_id=envelope.id,
             source=envelope.source,
-            data=envelope.data if envelope.type != "project.accepted" else {},
+            data=_copied(envelope),
         )
         made = self._envelope(ENTRY_TYPE, f"{envelope.id}:entry", envelope.time, entry.model_dump())
         return made.model_copy(update={"sequence": sequence, "causation_id": envelope.id[:256]})
@@ -107,3 +109,9 @@ class Inbox:
             time=time,
             data=data,
         )
+
+
+def _copied(envelope: Envelope) -> dict[str, Any]:
+    """An event's data as an entry repeats them; not those that could make it larger than what may travel."""
+    is_large = len(encode_json(envelope.data)) > MAX_DATA_BYTES
+    return {} if is_large or envelope.type == "project.accepted" else envelope.data

@@ -274,6 +274,20 @@ def test_any_order_with_repetitions_and_catching_up_gives_the_same_entries(data:
     assert all(ids == sorted(ids) for ids in per_source.values())
 
 
+def test_an_entry_of_a_large_event_stays_small() -> None:
+    inbox = Inbox(_MemoryInbox(), project_id=ID, app="projx", source="/observer/o.0/inbox")
+    participants = [e.Participant(learner=f"learner-{number}") for number in range(10_000)]
+    large = e.RoundFinished(
+        round=1, rounds=3, accuracy=0.5, loss=1.0, duration_s=1, participants=participants, is_best=True
+    )
+
+    entry = inbox.read(told(1, large), large)
+
+    assert entry is not None
+    assert entry.data["data"] == {}
+    assert len(entry.encode()) < 4 * e.MAX_TEXT
+
+
 def test_every_failure_has_a_line_with_its_reason() -> None:
     for kind in e.EVENT_TYPES.values():
         if issubclass(kind, e.Failure):
