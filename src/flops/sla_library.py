@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
-from flops.errors import NotFoundError
+from flops.errors import InvalidSlaError, NotFoundError, SlaFault
 from flops.suggestions import did_you_mean
 
 SlaKind = Literal["projects", "mocks"]
+_USES: Final[dict[SlaKind, str]] = {
+    "projects": "That is a project SLA: use 'flops project start {}'.",
+    "mocks": "That is a mock-data SLA: use 'flops mock-data {}'.",
+}
 
 
 def list_slas(kind: SlaKind) -> list[Path]:
@@ -22,7 +26,8 @@ def find_sla(name_or_path: str, *kinds: SlaKind) -> Path:
     Shipped files are of the given kinds, or SLAs of projects.
 
     Raises:
-        NotFoundError: there is neither; the remedy names what is close.
+        NotFoundError: there is neither; the remedy names what is close, or that it is of another kind.
+        InvalidSlaError: at the path is no file.
     """
     path = Path(name_or_path).expanduser()
     shipped = {file.stem: file for kind in kinds or ("projects",) for file in list_slas(kind)}
@@ -31,7 +36,10 @@ def find_sla(name_or_path: str, *kinds: SlaKind) -> Path:
     name = name_or_path.removesuffix(".json")
     if name in shipped:
         return shipped[name]
-    raise NotFoundError("SLA file", name_or_path, remedy=did_you_mean(path.stem, shipped))
+    if path.exists():
+        raise InvalidSlaError([SlaFault("", f"{path} is not a file")])
+    others = (_USES[kind].format(name) for kind in get_args(SlaKind) for file in list_slas(kind) if file.stem == name)
+    raise NotFoundError("SLA file", name_or_path, remedy=next(others, "") or did_you_mean(path.stem, shipped))
 
 
 def _directory() -> Path:

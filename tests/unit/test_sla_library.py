@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flops.errors import EXIT_NOT_FOUND, NotFoundError
+from flops.errors import EXIT_NOT_FOUND, InvalidSlaError, NotFoundError
 from flops.sla_library import find_sla, list_slas
 
 if TYPE_CHECKING:
@@ -32,3 +32,15 @@ def test_a_miss_names_what_is_close() -> None:
 def test_a_miss_that_is_close_to_nothing_lists_all() -> None:
     with pytest.raises(NotFoundError, match=r"Known are .*mnist_sklearn"):
         find_sla("zzzzzzzz")
+
+
+def test_a_directory_is_no_sla(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSlaError, match="is not a file"):
+        find_sla(str(tmp_path))
+
+
+def test_a_shipped_sla_of_the_other_kind_is_told_with_its_command() -> None:
+    with pytest.raises(NotFoundError, match="use 'flops mock-data digits_multi'"):
+        find_sla("digits_multi")
+    with pytest.raises(NotFoundError, match="use 'flops project start digits_sklearn_small'"):
+        find_sla("digits_sklearn_small", "mocks")

@@ -186,12 +186,23 @@ def platform_of(machine: str) -> str:
 _Sla = TypeVar("_Sla", ProjectSla, MockDataSla)
 
 
+def _refuse_other_kind(value: dict[str, Any], model: type[BaseModel]) -> None:
+    of_project, of_mock_data = "training_configuration" in value, "mock_data_configuration" in value
+    if model is ProjectSla and of_mock_data and not of_project:
+        hint = "Use 'flops mock-data FILE'."
+        raise InvalidSlaError([SlaFault("", "that is a mock-data SLA, not a project SLA", hint)])
+    if model is MockDataSla and of_project and not of_mock_data:
+        hint = "Use 'flops project start FILE'."
+        raise InvalidSlaError([SlaFault("", "that is a project SLA, not a mock-data SLA", hint)])
+
+
 def _parse(
     document: bytes | str | dict[str, Any], model: type[_Sla], combinations: Callable[[dict[str, Any]], list[SlaFault]]
 ) -> _Sla:
     read = read_sla(document)
     if not isinstance(read.value, dict):
         raise InvalidSlaError([SlaFault("", "an SLA is a JSON object", "Begin with '{'.")])
+    _refuse_other_kind(read.value, model)
     faults = combinations(read.value)
     try:
         sla = model.model_validate(read.value)

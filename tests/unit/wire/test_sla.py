@@ -335,3 +335,10 @@ def test_an_sla_is_accepted_exactly_when_its_numbers_fit_together(numbers: dict[
         assert parse_project_sla(document).training_configuration.training_cycles == 1
     else:
         assert faults_of(document)
+
+
+def test_an_sla_of_the_other_kind_is_told_with_its_command() -> None:
+    with pytest.raises(InvalidSlaError, match=r"mock-data SLA, .*flops mock-data"):
+        parse_project_sla({"customerID": "Ada", "mock_data_configuration": {}})
+    with pytest.raises(InvalidSlaError, match=r"project SLA, .*flops project start"):
+        parse_mock_data_sla({"customerID": "Ada", "training_configuration": {}})
