@@ -13,10 +13,10 @@ from flops.cli.data import provide
 from flops.cli.inbox import show_entry, watch
 from flops.cli.output import json_option, percent, print_result, say
 from flops.cli.session import Session, session
-from flops.errors import NotFoundError, RequestRefusedError
+from flops.errors import FlopsError
 from flops.inference.client import predict
 from flops.sla_library import find_sla
-from flops.wire.requests import DeleteProject, ListData, ShowProject
+from flops.wire.requests import DeleteProject, ListData, ListProjects, ShowProject
 from flops.wire.sla import parse_mock_data_sla, parse_project_sla
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ BRIGHTEST: Final = 16
 @click.option("--keep/--stop", default=True, show_default=True, help="Leave FLOps and the served model running.")
 @json_option
 def demo(sla: str, mock: str, *, keep: bool, as_json: bool) -> None:
-    """Run the base case: start FLOps, provide data, train, serve, and ask the model."""
+    """Run the base case: start FLOps, provide data, train, serve, and ask the model.
+
+    A demo that succeeds replaces the project of the demo before; a project of your own is never touched.
+    """
     settings = adapters.read_settings()
     was_up = installation.is_up(settings)
     _headline("Starting FLOps")
@@ -62,14 +65,17 @@ def _run(opened: Session, sla: str, mock: str, *, as_json: bool) -> int:
         provided = provide(opened, wanted)
         say(f"{provided.examples:,} examples in {sum(map(len, provided.partitions.values()))} partitions.")
     _headline("One SLA, and everything else happens by itself")
-    _forget_last_demo(opened)
+    last_id = _last_demo_id(opened)
+    if last_id:
+        say(f"This demo replaces the last one's project {last_id} once it has succeeded.")
     project = parse_project_sla(find_sla(sla).read_bytes()).to_document()
     project_id = opened.start(project)
-    _last_demo(opened).write_text(project_id)
     say(f"Project {project_id} is accepted; this is its inbox:")
     exit_code = watch(opened, project_id, _say_entry if as_json else show_entry)
     if exit_code:
         return exit_code
+    _forget(opened, last_id)
+    _last_demo(opened).write_text(project_id)
     status = opened.ask("project", ShowProject(project_id=project_id))["status"]
     _headline("Predictions of the served model beside the true labels")
     return _predict(status, as_json=as_json)
@@ -83,12 +89,20 @@ def _last_demo(opened: Session) -> Path:
     return opened.settings.home / "demo-project"
 
 
-def _forget_last_demo(opened: Session) -> None:
-    """A demo that is run again replaces its model's server instead of adding another one."""
+def _last_demo_id(opened: Session) -> str:
     record = _last_demo(opened)
-    if record.exists():
-        with contextlib.suppress(NotFoundError, RequestRefusedError):
-            opened.ask("delete", DeleteProject(project_id=record.read_text()), timeout_s=60)
+    project_id = record.read_text() if record.exists() else ""
+    known = {item["project_id"] for item in opened.ask("projects", ListProjects())["projects"]}
+    return project_id if project_id in known else ""
+
+
+def _forget(opened: Session, project_id: str) -> None:
+    """A demo that is run again replaces its model's server instead of adding another one."""
+    if not project_id:
+        return
+    with contextlib.suppress(FlopsError):  # the demo itself has succeeded
+        opened.ask("delete", DeleteProject(project_id=project_id), timeout_s=60)
+        say(f"The last demo's project {project_id} and its model's server are deleted.")
 
 
 def _predict(status: dict[str, Any], *, as_json: bool) -> int:
