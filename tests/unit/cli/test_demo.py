@@ -3,19 +3,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
-
 from flops.cli import demo
 from flops.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from flops.cli.session import Session
 
 LAST, NEW = "0" * 24, "1" * 24
 ANSWERS: dict[str, Any] = {
-    "data": {"nodes": {"local": {"digits_multi": 3}}},
+    "data": {"nodes": {"local": {"digits": 3}}},
     "projects": {"projects": [{"project_id": LAST}]},
     "project": {"status": {}},
     "delete": {},
@@ -42,7 +42,12 @@ class Asked:
 def run(home: Path, monkeypatch: pytest.MonkeyPatch, *, exit_code: int) -> Asked:
     (home / "demo-project").write_text(LAST)
     asked = Asked(Settings(home))
-    monkeypatch.setattr(demo, "watch", lambda *_: asked.order.append("watch") or exit_code)
+
+    def watch(*_: object) -> int:
+        asked.order.append("watch")
+        return exit_code
+
+    monkeypatch.setattr(demo, "watch", watch)
     monkeypatch.setattr(demo, "_predict", lambda *_, **__: 0)
     opened = cast("Session", asked)
     assert demo._run(opened, "digits_sklearn_small", "digits_multi", as_json=False) == exit_code
