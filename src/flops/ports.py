@@ -271,7 +271,7 @@ class Orchestrator(Protocol):
         """
 
     def changes(self, after: int, timeout_s: float) -> list[InstanceChange]:
-        """The changes after cursor ``after``; waits up to ``timeout_s`` for the first."""
+        """The changes after cursor ``after``; waits up to ``timeout_s`` for the first. The last one is always kept."""
 
 
 # --- ML repositories and images --------------------------------------------------------------------------------------

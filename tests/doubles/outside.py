@@ -23,6 +23,7 @@ class FakeOrchestrator:
         self.deployments: list[str] = []
         self.outages = 0
         self._apps: list[App] = []
+        self._states: dict[str, InstanceState] = {}
         self._changes: list[InstanceChange] = []
         self._changed = threading.Condition()
 
@@ -43,6 +44,7 @@ class FakeOrchestrator:
         self._fail_during_outage()
         if spec.name not in self.deployed:
             self.deployed[spec.name] = spec
+            self._states.pop(spec.name, None)
             self.deployments.append(spec.name)
 
     def undeploy(self, service_name: str) -> None:
@@ -55,7 +57,9 @@ class FakeOrchestrator:
         return list(self._apps)
 
     def services(self, app: App | None = None) -> list[Service]:
-        return [_service(spec) for spec in self.deployed.values() if app in {None, spec.app}]
+        running = InstanceState.RUNNING
+        found = [spec for spec in self.deployed.values() if app in {None, spec.app}]
+        return [_service(spec, self._states.get(spec.name, running)) for spec in found]
 
     def logs(self, name: str, *, tail_lines: int) -> str:
         if name not in self.deployed:
@@ -69,11 +73,21 @@ class FakeOrchestrator:
 
     def change(self, name: str, state: InstanceState, *, reason: str = "", index: int = 0, restarts: int = 0) -> None:
         """Let an instance change its state."""
-        service = _service(self.deployed[name])
+        self._states[name] = state
+        self.repeat(name, state, reason=reason, index=index, restarts=restarts)
+
+    def repeat(self, name: str, state: InstanceState, *, reason: str = "", index: int = 0, restarts: int = 0) -> None:
+        """Tell of a change, which need not be how things are by now."""
+        service = _service(self.deployed[name], state)
         instance = Instance(f"{name}.{index}", "n1", state, restarts=restarts, reason=reason)
         with self._changed:
             self._changes.append(InstanceChange(len(self._changes) + 1, service, instance, log_tail="the log's end"))
             self._changed.notify_all()
+
+    def lose_changes(self) -> None:
+        """Lose the log of changes, as with the disk it is on."""
+        with self._changed:
+            self._changes.clear()
 
     def _fail_during_outage(self) -> None:
         if self.outages:
@@ -109,9 +123,9 @@ class FakeRepositories:
         raise AssertionError(url, commit, into)
 
 
-def _service(spec: ServiceSpec) -> Service:
+def _service(spec: ServiceSpec, state: InstanceState) -> Service:
     instances = tuple(
-        Instance(f"{spec.name}.{index}", placement.node or "n1", InstanceState.RUNNING)
+        Instance(f"{spec.name}.{index}", placement.node or "n1", state)
         for index, placement in enumerate(spec.placements)
     )
     return Service(spec.name, spec.app, spec.role, spec.project_id, instances)

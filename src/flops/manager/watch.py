@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flops.manager.projects import Projects
     from flops.manager.removal import Removal
     from flops.ports import Bus, InstanceChange, Orchestrator, Store
+    from flops.project.deployment import Service
     from flops.wire.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ CURSOR: Final = "orchestrator-cursor"
 POLL_S: Final = 5.0
 TICK_S: Final = 0.5
 RETRY_S: Final = 1.0
+RUNS: Final = {InstanceState.SCHEDULED, InstanceState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class InstanceWatch:
         while not stopping.is_set():
             try:
                 changes = self.orchestrator.changes(cursor, POLL_S)
+                if not changes and self._is_log_lost(cursor):
+                    log.warning("the orchestrator has lost its log of changes; reading it anew")
+                    cursor = 0
                 for change in changes:
                     self._tell(change)
                     self._remove_ended(change)
@@ -55,6 +60,10 @@ class InstanceWatch:
             except FlopsError as error:
                 log.warning("cannot watch instances", extra={"reason": str(error)})
                 stopping.wait(RETRY_S)
+
+    def _is_log_lost(self, cursor: int) -> bool:
+        """Whether the last change that was heard, which the orchestrator keeps, is there no more."""
+        return cursor > 0 and not self.orchestrator.changes(cursor - 1, 0.0)
 
     def _tell(self, change: InstanceChange) -> None:
         """Tell whom it concerns of one change, if it is one that a project or a request cares for."""
@@ -74,8 +83,15 @@ class InstanceWatch:
         match service.role, change.instance.state:
             case Role.MOCK_DATA, InstanceState.COMPLETED:
                 self.removal.forget(service.name)
-            case Role.MOCK_DATA | Role.TRACKING, InstanceState.COMPLETED | InstanceState.FAILED:
+            case Role.MOCK_DATA, InstanceState.FAILED:
                 self.removal.undeploy(service.name)  # its logs say why it ended
+            case Role.TRACKING, InstanceState.COMPLETED | InstanceState.FAILED if not self._runs(service):
+                self.removal.undeploy(service.name)
+
+    def _runs(self, service: Service) -> bool:
+        """Whether a service of that name has been started anew since."""
+        found = [item for item in self.orchestrator.services(service.app) if item.name == service.name]
+        return any(instance.state in RUNS for item in found for instance in item.instances)
 
 
 def _unnumbered(project_id: str, event: e.Event, event_id: str) -> Envelope:
