@@ -140,7 +140,7 @@ def watch_deadlines(store: Store, projects: Projects, stopping: threading.Event)
             for deadline in store.take_due(time.time()):
                 event = e.DeadlinePassed(deadline=deadline.name, after_s=deadline.after_s)
                 event_id = f"{deadline.project_id}:deadline:{deadline.name}:{deadline.due}"
-                projects.happened(deadline.project_id, event, event_id=event_id, phase=deadline.name)
+                projects.happened(deadline.project_id, event, event_id=event_id, phase=deadline.name.partition(":")[0])
                 store.drop_deadline(deadline)
         except FlopsError as error:
             log.warning("cannot watch deadlines", extra={"reason": str(error)})

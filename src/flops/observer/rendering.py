@@ -146,7 +146,7 @@ def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911  one
             )
         case e.ProjectFailed():
             return _failure(f"Project failed while {event.stage}", event)
-        case e.DeadlinePassed():
+        case e.DeadlinePassed() if ":" not in event.deadline:
             return Line(f"Deadline passed: {event.deadline} took longer than {event.after_s:g} s.", "error")
         case e.Failure():
             return _failure(event.type.replace(".", " ").replace("-", " ").capitalize(), event)

@@ -42,6 +42,7 @@ Step = tuple[Project, list[Command]]
 
 BUILD_MODEL_IMAGE = "build_image_for_trained_model"
 DEPLOY_MODEL_IMAGE = "deploy_trained_model_image"
+LAST_WORD_S = 10.0
 
 
 def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0912  the table of all transitions
@@ -164,7 +165,9 @@ def watch_for_failure(project: Project, event: e.Event) -> Step:
         case e.InstanceFailed() if event.service in project.deployed:
             return fail(project, crash_of(project, event))
         case e.InstanceCompleted() if event.service == awaited_service(project):
-            return fail_without_word(project, event)
+            return project, [SetDeadline(last_word_deadline(project), LAST_WORD_S)]
+        case e.DeadlinePassed() if event.deadline == last_word_deadline(project):
+            return fail_without_word(project)
         case e.DeadlinePassed() if event.deadline == project.phase:
             reason = f"{project.phase} took longer than {event.after_s:g} s"
             return fail(project, e.Failure(reason=reason, remedy="See the inbox and 'flops services' for what hangs."))
@@ -196,10 +199,16 @@ def awaited_service(project: Project) -> str:
             return ""
 
 
-def fail_without_word(project: Project, event: e.InstanceCompleted) -> Step:
-    """A service ends only when its last word has been heard: one that has said none will say none any more."""
-    reason = f"the {event.role} ended without saying what came of its work"
-    return fail(project, e.Failure(reason=reason, remedy=f"Read its output with 'flops logs {event.instance}'."))
+def last_word_deadline(project: Project) -> str:
+    """Until then the last word of a service that has ended may be on its way: its end is told on another way."""
+    return f"{project.phase}: last word"
+
+
+def fail_without_word(project: Project) -> Step:
+    """A service that has ended, and whose last word has not come since, has said none."""
+    service = awaited_service(project)
+    reason = f"{service} ended without saying what came of its work"
+    return fail(project, e.Failure(reason=reason, remedy=f"Read its output with 'flops logs {service}'."))
 
 
 def crash_of(project: Project, event: e.InstanceFailed) -> e.InstanceFailed:

@@ -17,6 +17,7 @@ from flops.project.commands import (
     FindImages,
     FindPlacement,
     ResolveRepository,
+    SetDeadline,
     Undeploy,
 )
 from flops.project.deployment import App, Role
@@ -258,10 +259,22 @@ class TestFailures:
     ) -> None:
         before, _ = run(*given_events)
 
-        project, _ = settle(*step(before, e.InstanceCompleted(service=name, role=role, instance=f"{name}.0")))
+        waiting, commands = step(before, e.InstanceCompleted(service=name, role=role, instance=f"{name}.0"))
 
+        assert waiting == before
+        deadline = next(command for command in commands if isinstance(command, SetDeadline))
+        passed = e.DeadlinePassed(deadline=deadline.name, after_s=deadline.after_s)
+        project, _ = settle(*step(waiting, passed))
         assert project.phase is Phase.FAILED
-        assert project.reason == f"the {role} ended without saying what came of its work"
+        assert project.reason == f"{name} ended without saying what came of its work"
+
+    def test_a_last_word_that_comes_after_the_end_still_counts(self) -> None:
+        name = f"aggr{ID[:12]}"
+        completed = e.InstanceCompleted(service=name, role=Role.AGGREGATOR, instance=f"{name}.0")
+
+        project, _ = settle(*run(completed, e.TrainingFailed(reason="disk full"), project=run(*TO_TRAINING)[0]))
+
+        assert project.reason == "disk full"
 
     @pytest.mark.parametrize(
         ("given_events", "name"),
