@@ -15,7 +15,7 @@ from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, NoAnswerError, NotFoundError, UndecodableMessageError
 from flops.project.deployment import NAME_PREFIX, App, Placement, Role, ServiceSpec
 from flops.project.images import trained_model_image
-from flops.project.state import OBSERVATORY, tracking_service_name
+from flops.project.services import tracking_server
 from flops.wire import requests as r
 from flops.wire.envelope import Envelope, decode_envelope, encode_json
 from flops.wire.events import CancellationRequested
@@ -215,12 +215,12 @@ class Requests:
         return {"request_id": request_id, "service": spec.name}
 
     def _tracking(self, user: str) -> str:
-        app, name = App(user, OBSERVATORY), tracking_service_name(user)
-        self._orchestrator.create_app(app)
-        self._orchestrator.deploy(ServiceSpec(name=name, app=app, role=Role.TRACKING))
-        url = self._placements.url_of(f"{name}.0", timeout_s=TRACKING_TIMEOUT_S)
+        spec = tracking_server(user)
+        self._orchestrator.create_app(spec.app)
+        self._orchestrator.deploy(spec)
+        url = self._placements.url_of(f"{spec.name}.0", timeout_s=TRACKING_TIMEOUT_S)
         if not url:
-            raise NoAnswerError(f"start of {name}", TRACKING_TIMEOUT_S)
+            raise NoAnswerError(f"start of {spec.name}", TRACKING_TIMEOUT_S)
         return url
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from flops.project.deployment import Placement, Role, ServiceSpec
+from flops.project.deployment import App, Placement, Role, ServiceSpec
 from flops.project.images import actor_image, trained_model_image
-from flops.project.state import tracking_service_name
+from flops.project.state import OBSERVATORY, tracking_service_name
 
 if TYPE_CHECKING:
     from flops.project.state import Project
@@ -24,9 +24,9 @@ def observer(project: Project) -> ServiceSpec:
     )
 
 
-def tracking_server(project: Project) -> ServiceSpec:
+def tracking_server(user: str) -> ServiceSpec:
     """The user's one tracking server; deployed again it stays as it is."""
-    return ServiceSpec(name=tracking_service_name(project.user), app=project.observatory, role=Role.TRACKING)
+    return ServiceSpec(name=tracking_service_name(user), app=App(user, OBSERVATORY), role=Role.TRACKING)
 
 
 def actor_builder(project: Project) -> ServiceSpec:

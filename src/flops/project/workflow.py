@@ -113,7 +113,7 @@ def look_for_images(project: Project, event: e.PlacementDecided) -> Step:
     """Images of the same commit are built once; meanwhile the tracking server starts, which takes its time."""
     project = replace(project, nodes=tuple(event.nodes))
     images = tuple(actor_image(project.ml_repo_url, actor, project.commit) for actor in (Role.AGGREGATOR, Role.LEARNER))
-    return project, [Deploy(tracking_server(project)), FindImages(images)]
+    return project, [Deploy(tracking_server(project.user)), FindImages(images)]
 
 
 def build_images(project: Project) -> Step:
