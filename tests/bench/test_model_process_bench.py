@@ -17,6 +17,8 @@ import numpy as np
 class ModelManager:
     def __init__(self):
         self.parameters = [np.zeros({numbers}, np.float32)]
+    def get_model(self):
+        return self
     def get_model_parameters(self):
         return self.parameters
     def set_model_parameters(self, parameters):
