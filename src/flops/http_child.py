@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from typing import IO, TYPE_CHECKING, Final
 
 from flops.errors import ServerNotReadyError
+from flops.http_opener import opener_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,9 +122,8 @@ class HttpChild:
         return False
 
     def _answers(self, path: str) -> bool:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(self.url + path, timeout=PROBE_TIMEOUT_S) as answer:
+            with opener_for(self.url).open(self.url + path, timeout=PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 -- HTTP
         except OSError:
             return False

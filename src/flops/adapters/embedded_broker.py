@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from flops.atomic_file import write_atomically
 from flops.errors import AccessDeniedError, BrokerUnreachableError, InvalidSettingError, NotStartedError
 from flops.settings import BrokerAccess
 
@@ -71,7 +72,7 @@ def prepare(settings: Settings) -> EmbeddedBroker:
     access = _access(settings, kind)
     write = _write_mosquitto if kind == "mosquitto" else _write_amqtt
     configuration = write(directory, access, settings.max_payload_bytes)
-    _write_private(_record(settings), json.dumps(asdict(access)))
+    write_atomically(_record(settings), json.dumps(asdict(access)))
     if kind == "mosquitto":
         return EmbeddedBroker(kind, [mosquitto, "-c", str(configuration)], access)
     module = [sys.executable, "-m", "flops.adapters.amqtt_broker", str(configuration)]
@@ -202,7 +203,7 @@ def _free_port() -> int:
 
 def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:
     passwords, configuration = directory / "passwords", directory / "mosquitto.conf"
-    _write_private(passwords, f"{access.username}:{_mosquitto_hash(access.password)}\n")
+    write_atomically(passwords, f"{access.username}:{_mosquitto_hash(access.password)}\n")
     own = [
         f"listener {access.address()[1]} {LOOPBACK}",
         f"user {pwd.getpwuid(os.getuid()).pw_name}",
@@ -210,7 +211,7 @@ def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: i
         f"persistence_location {directory}/",
         f"max_packet_size {max_payload_bytes + PACKET_OVERHEAD_BYTES}",
     ]
-    _write_private(configuration, "\n".join([*_shared_settings(), *own]) + "\n")
+    write_atomically(configuration, "\n".join([*_shared_settings(), *own]) + "\n")
     return configuration
 
 
@@ -222,7 +223,7 @@ def _write_amqtt(directory: Path, access: BrokerAccess, max_payload_bytes: int) 
         "password_digest": hashlib.sha256(access.password.encode()).hexdigest(),
         "max_payload_bytes": max_payload_bytes,
     }
-    _write_private(configuration, json.dumps(fields))
+    write_atomically(configuration, json.dumps(fields))
     return configuration
 
 
@@ -244,14 +245,3 @@ def _mosquitto_hash(password: str) -> str:
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ITERATIONS)
     parts = ["", "7", str(_HASH_ITERATIONS), base64.b64encode(salt).decode(), base64.b64encode(digest).decode()]
     return "$".join(parts)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; only its owner may read it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -7,16 +7,15 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 from flops.errors import InferenceUnavailableError, PredictionRefusedError
+from flops.http_opener import opener_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMEOUT_S: Final = 60.0
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class Array(Protocol):
@@ -41,7 +40,7 @@ def predict(url: str, rows: Sequence[Any] | Array) -> list[Any]:
     headers = {"Content-Type": "application/json"}
     request = Request(f"{url.rstrip('/')}/invocations", payload_of(rows), headers)  # noqa: S310 -- from our own events
     try:
-        with _opener(url).open(request, timeout=TIMEOUT_S) as answer:
+        with opener_for(url).open(request, timeout=TIMEOUT_S) as answer:
             predictions = json.load(answer)["predictions"]
     except HTTPError as error:
         with error:
@@ -54,10 +53,6 @@ def predict(url: str, rows: Sequence[Any] | Array) -> list[Any]:
     except (ValueError, KeyError, TypeError):
         raise InferenceUnavailableError(url, "what answers there is no inference server") from None
     return list(predictions)
-
-
-def _opener(url: str) -> OpenerDirector:
-    return build_opener(ProxyHandler({})) if urlsplit(url).hostname in LOOPBACK else build_opener()
 
 
 def _refusal(error: HTTPError) -> str:

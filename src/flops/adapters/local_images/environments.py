@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from flops.adapters.local_images.locks import FileLock
 from flops.adapters.local_images.resolution import Resolution
-from flops.adapters.local_images.store import write_atomically
 from flops.adapters.local_images.trees import private_directory, remove_tree, size_of
+from flops.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ class ResolutionMemory:
 
     def keep(self, question: str, answer: Resolution) -> None:
         """Remember an answer."""
+        private_directory(self._environments / _RESOLUTIONS)
         write_atomically(self._file(question), json.dumps(asdict(answer)))
 
     def _file(self, question: str) -> Path:

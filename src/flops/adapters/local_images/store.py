@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from flops.adapters.local_images.trees import private_directory
+from flops.atomic_file import write_atomically
 from flops.errors import NotFoundError
 from flops.project.images import ImageReference, parse_image
 
@@ -115,23 +114,5 @@ class LocalImageStore:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write a manifest at once and durably."""
+    private_directory(directory)
     write_atomically(directory / MANIFEST, json.dumps(asdict(manifest), indent=2))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole, so that it is never seen half written, even after a crash of the machine."""
-    private_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    parent = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)

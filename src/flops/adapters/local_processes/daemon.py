@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 from flops.adapters.local_processes import kernel, log_file, protocol
 from flops.adapters.local_processes.environment import HOME_MARKER, passed_through
 from flops.adapters.local_processes.installation import Installation
-from flops.adapters.local_processes.launch import write_atomically
 from flops.adapters.local_processes.lock import acquire_lock
 from flops.adapters.local_processes.members import Members, find_offspring
 from flops.adapters.local_processes.process import Backoff
@@ -28,6 +27,7 @@ from flops.adapters.local_processes.process_table import kill
 from flops.adapters.local_processes.state import StateFile
 from flops.adapters.local_processes.supervisor import log_failure
 from flops.adapters.local_processes.watch import watch
+from flops.atomic_file import write_atomically
 from flops.errors import FlopsError, OrchestratorUnavailableError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Daemon:
         server = await asyncio.start_unix_server(answer, path, limit=protocol.MAX_LINE_BYTES)
         try:
             if not address.exists() or address.read_text() != str(path):
-                write_atomically(address, str(path))
+                write_atomically(address, str(path), durably=False)
             await self._stopping.wait()
         finally:
             path.unlink(missing_ok=True)

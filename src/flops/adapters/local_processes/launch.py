@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flops.adapters.local_processes import kernel
 from flops.adapters.local_processes.environment import HOME_MARKER, INSTANCE_MARKER
+from flops.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -42,17 +43,6 @@ def launch(
         raise StartError(message) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def choose_cpus(vcpus: float, used: Counter[int], available: set[int]) -> frozenset[int]:
     """The processors that an instance may use: as many as it asks for, the least used first; empty for all."""
     count = ceil(vcpus)
@@ -70,7 +60,7 @@ def _prepare(spec: ProcessSpec) -> Path:
     directory = Path(spec.directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, text in spec.files.items():
-        write_atomically(directory / name, text)
+        write_atomically(directory / name, text, durably=False)
     log_file = Path(spec.log_file)
     log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return log_file

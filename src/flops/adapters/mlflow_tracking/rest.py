@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 from flops.errors import TrackingUnavailableError
+from flops.http_opener import opener_for
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -21,7 +22,6 @@ API: Final = "/api/2.0/mlflow/"
 ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 TIMEOUT_S: Final = 15.0
 UPLOAD_TIMEOUT_S: Final = 120.0
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class MissingObjectError(TrackingUnavailableError):
@@ -33,7 +33,7 @@ class MlflowRest:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._opener = _opener(url)
+        self._opener = opener_for(url)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Call one endpoint below ``/api/2.0/mlflow/``.
@@ -127,12 +127,6 @@ class MlflowRest:
                 remedy="Start it with --serve-artifacts.",
             )
         return parts.path.strip("/")
-
-
-def _opener(url: str) -> OpenerDirector:
-    if urlsplit(url).hostname in LOOPBACK:
-        return build_opener(ProxyHandler({}))
-    return build_opener()
 
 
 def _refusal(error: HTTPError) -> str:
