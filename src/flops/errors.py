@@ -201,6 +201,18 @@ class StoreUnavailableError(FlopsError):
         )
 
 
+class RecordTooLargeError(FlopsError):
+    """A project has grown beyond what a store can hold of one."""
+
+    code = "store.too-large"
+
+    def __init__(self, project_id: str, size_bytes: int, limit_bytes: int) -> None:
+        self.project_id, self.size_bytes, self.limit_bytes = project_id, size_bytes, limit_bytes
+        super().__init__(
+            f"Project {project_id} would take {size_bytes:,} bytes in the store, which holds {limit_bytes:,} of one."
+        )
+
+
 class OrchestratorUnavailableError(FlopsError):
     """The orchestrator does not answer."""
 
@@ -233,6 +245,25 @@ class RepositoryUnavailableError(FlopsError):
         super().__init__(f"The ML repository {url} cannot be used: {reason}.", remedy=remedy)
 
 
+class RepositoryUnreachableError(RepositoryUnavailableError):
+    """The ML repository's server does not answer, or the network does not reach it."""
+
+    code = "repository.unreachable"
+    retryable = True
+
+
+class RegistryUnavailableError(FlopsError):
+    """The registry of images cannot be asked."""
+
+    code = "registry.unavailable"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, registry: str, reason: str) -> None:
+        self.registry, self.reason = registry, reason
+        super().__init__(f"The registry {registry} cannot be used: {reason}.")
+
+
 class BuildFailedError(FlopsError):
     """An image could not be built. ``step`` says in which step, ``where`` at which line or package."""
 
@@ -242,6 +273,13 @@ class BuildFailedError(FlopsError):
         self.step, self.reason, self.where, self.details = step, reason, where, details
         place = f" ({where})" if where else ""
         super().__init__(f"The build failed at '{step}'{place}: {reason}", remedy=remedy)
+
+
+class DownloadFailedError(BuildFailedError):
+    """What a build needs could not be downloaded, for a reason that may pass."""
+
+    code = "build.download-failed"
+    retryable = True
 
 
 class ModelCodeError(FlopsError):
@@ -339,6 +377,45 @@ class StartFailedError(FlopsError):
         ends = f"; its log ends with:\n{output}" if output else ", and has written nothing."
         super().__init__(
             f"The {process} has not come up within {timeout_s:g} s{ends}", remedy=f"The whole log is {log}."
+        )
+
+
+class ProjectNotEndedError(FlopsError):
+    """A project that is under way cannot be deleted."""
+
+    code = "project.not-ended"
+
+    def __init__(self, project_id: str, phase: str) -> None:
+        self.project_id, self.phase = project_id, phase
+        is_stopping = phase == "stopping"
+        remedy = "Its end is seconds away; to wait for it" if is_stopping else "To stop and delete it"
+        super().__init__(
+            f"Project {project_id} is {phase}, so it cannot be deleted.",
+            remedy=f"{remedy}: flops project delete {project_id} --cancel",
+        )
+
+
+class NotRetryableError(FlopsError):
+    """A project cannot go on from the stage that was asked for."""
+
+    code = "project.not-retryable"
+
+    def __init__(self, project_id: str, reason: str, *, remedy: str = "") -> None:
+        self.project_id, self.reason = project_id, reason
+        super().__init__(f"Project {project_id} cannot be retried: {reason}.", remedy=remedy)
+
+
+class TokenUsedError(FlopsError):
+    """A token that makes a request unique was used for another request before."""
+
+    code = "request.token-used"
+    exit_code = EXIT_INVALID
+
+    def __init__(self, token: str, project_id: str) -> None:
+        self.token, self.project_id = token, project_id
+        super().__init__(
+            f"The token {token!r} has started project {project_id} already, and with another SLA.",
+            remedy="Choose another token for another project.",
         )
 
 

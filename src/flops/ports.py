@@ -121,7 +121,8 @@ class ProjectRecord:
     """A project as the store keeps it.
 
     ``revision`` counts the writes (0: not stored yet), ``own_sequence`` the manager's own events, ``watermarks`` holds
-    per source the last sequence number up to which everything is durable.
+    per source the last sequence number up to which everything is durable, ``owner`` is the id of the manager that
+    takes care of the project.
     """
 
     project: Project
@@ -129,6 +130,7 @@ class ProjectRecord:
     revision: int = 0
     own_sequence: int = 0
     watermarks: Mapping[str, int] = field(default_factory=dict)
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,23 @@ class Deadline:
     after_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not be understood, and why; ``time`` is in seconds since the epoch."""
+
+    number: int
+    topic: str
+    payload: bytes
+    reason: str
+    time: float
+
+
 class Store(Protocol):
-    """The manager's memory. Any call raises StoreUnavailableError when it cannot read or write, and changes nothing."""
+    """The managers' memory. Several managers may share it, each with a Store of its own.
+
+    Any call raises StoreUnavailableError when it cannot read or write. It then has done all of its work or nothing,
+    and may be repeated: what was written is not lost, and what is written again is there once.
+    """
 
     def load(self, project_id: str) -> ProjectRecord | None:
         """A project, or None if there is none."""
@@ -170,16 +187,18 @@ class Store(Protocol):
         Returns the record with its new revision.
 
         Raises:
-            StaleVersionError: ``record.revision`` is not the stored one.
+            StaleVersionError: ``record.revision`` is not the stored one; also where the same save was done before, and
+                only its answer was lost.
+            RecordTooLargeError: no store can hold that much of one project.
         """
 
     def has_event(self, project_id: str, event_id: str) -> bool:
         """Whether an event was saved before."""
 
-    def pending(self) -> list[PendingItem]:
-        """Everything that is still to be done, in the order in which it was saved."""
+    def pending(self, owner: str) -> list[PendingItem]:
+        """What is still to be done for the projects of a manager, each project's in the order in which it was saved."""
 
-    def clear(self, item_id: str) -> None:
+    def clear(self, item: PendingItem) -> None:
         """Forget a pending item. Idempotent."""
 
     def projects(self, user: str = "") -> list[ProjectRecord]:
@@ -194,11 +213,35 @@ class Store(Protocol):
     def set_deadline(self, deadline: Deadline) -> None:
         """Remember a deadline; it replaces the project's other ones."""
 
-    def take_due(self, now: float) -> list[Deadline]:
-        """The deadlines that have passed; they stay until ``drop_deadline``."""
+    def take_due(self, owner: str, now: float) -> list[Deadline]:
+        """The deadlines that have passed, of the projects of a manager; they stay until ``drop_deadline``."""
 
     def drop_deadline(self, deadline: Deadline) -> None:
         """Forget a deadline. Idempotent."""
+
+    def adopt(self, former: str, owner: str) -> list[str]:
+        """Give all projects of one manager ("" for nobody) to another; returns their ids.
+
+        The revision of each changes, so that what the former owner still saves is stale.
+        """
+
+    def beat(self, manager: str) -> None:
+        """Count one sign of life of a manager."""
+
+    def beats(self) -> dict[str, int]:
+        """The signs of life of each manager. Whose number stands still for long is gone; no clocks are compared."""
+
+    def retire(self, manager: str) -> None:
+        """Forget a manager's signs of life. Idempotent."""
+
+    def take_office(self, office: str, manager: str, former: str) -> bool:
+        """Give an office to a manager if ``former`` ("" for nobody) holds it; whether the manager holds it now.
+
+        Of several managers that try at the same time, one succeeds.
+        """
+
+    def holder(self, office: str) -> str:
+        """The manager that holds an office; empty where nobody does."""
 
     def remember(self, key: str, value: str) -> None:
         """Keep a small fact over restarts."""
@@ -208,6 +251,21 @@ class Store(Protocol):
 
     def keep_dead_letter(self, topic: str, payload: bytes, reason: str, time: float) -> None:
         """Keep what could not be decoded, the newest few thousand of them."""
+
+    def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
+        """What was put aside, after a number, by ascending numbers."""
+
+    def drop_dead_letters(self, numbers: Sequence[int] | None) -> int:
+        """Forget some of them, or with None all; returns how many there were. Idempotent."""
+
+    def ended_before(self, time: str, limit: int) -> list[str]:
+        """Ended projects that were last heard of before a time (ISO 8601, UTC), and whose history is still there."""
+
+    def forget_history(self, project_id: str) -> None:
+        """Forget a project's events and inbox entries; the project and the numbering of both go on. Idempotent."""
+
+    def compact(self) -> None:
+        """Give unused space back where that is worth it, and remove what an interrupted call has left."""
 
     def delete(self, project_id: str) -> None:
         """Forget a project with everything of it. Idempotent."""

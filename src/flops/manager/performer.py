@@ -68,7 +68,7 @@ class Performer:
                 projects.happened(item.project_id, event, event_id=f"{item.id}:done", cause=item.id)
             elif self._stopping.is_set():
                 return
-        self._store.clear(item.id)
+        self._store.clear(item)
 
     def _outcome(self, project_id: str, command: c.Command) -> e.Event | None:
         delay_s, attempt = FIRST_DELAY_S, 1

@@ -30,8 +30,10 @@ MAX_ATTEMPTS: Final = 20
 class Projects:
     """All projects. ``hand_over`` gets what a saved step wants done, in order."""
 
-    def __init__(self, store: Store, deadlines: Deadlines, hand_over: Callable[[Sequence[PendingItem]], None]) -> None:
-        self._store, self._deadlines, self._hand_over = store, deadlines, hand_over
+    def __init__(
+        self, store: Store, deadlines: Deadlines, hand_over: Callable[[Sequence[PendingItem]], None], *, owner: str
+    ) -> None:
+        self._store, self._deadlines, self._hand_over, self._owner = store, deadlines, hand_over, owner
         self._lock = threading.RLock()
 
     def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> None:
@@ -39,7 +41,7 @@ class Projects:
         with self._lock:
             if self._store.load(project_id) is None:
                 status = first_status(project_id, datetime.now(UTC).isoformat())
-                record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status)
+                record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status, owner=self._owner)
                 self._advance(record, _own(record, accepted, f"{project_id}:begin", cause), accepted)
 
     def happened(self, project_id: str, event: Event, *, event_id: str, cause: str = "", phase: str = "") -> None:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S: Final = 0.5
 RETRY_S: Final = 1.0
+OWNER: Final = "manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def run(
         stopping=stopping,
     )
     lanes = Lanes(lambda item: performer.perform(item, projects))
-    projects = Projects(ports.store, deadlines, lanes.put)
+    projects = Projects(ports.store, deadlines, lanes.put, owner=OWNER)
     requests = Requests(
         bus=ports.bus,
         topics=ports.topics,
@@ -83,11 +84,12 @@ def run(
     instances = InstanceWatch(ports.bus, ports.topics, ports.store, ports.orchestrator, projects, removal)
     questions = ports.bus.subscribe(*intake.questions())
     reports = ports.bus.subscribe(*intake.reports())
-    lanes.put(ports.store.pending())
+    ports.store.adopt("", OWNER)
+    lanes.put(ports.store.pending(OWNER))
     tasks = [
         partial(_listen, intake, questions, stopping),
         partial(instances.watch, stopping),
-        partial(watch_deadlines, ports.store, projects, stopping),
+        partial(watch_deadlines, ports.store, projects, OWNER, stopping),
     ]
     watchers = [threading.Thread(target=_together, args=(task, stopping)) for task in tasks]
     for watcher in watchers:

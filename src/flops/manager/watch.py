@@ -133,11 +133,11 @@ def event_of(change: InstanceChange) -> e.Event | None:
             return None
 
 
-def watch_deadlines(store: Store, projects: Projects, stopping: threading.Event) -> None:
+def watch_deadlines(store: Store, projects: Projects, owner: str, stopping: threading.Event) -> None:
     """Turn deadlines that pass into events, until stopping; a phase that was left in time has none any more."""
     while not stopping.wait(TICK_S):
         try:
-            for deadline in store.take_due(time.time()):
+            for deadline in store.take_due(owner, time.time()):
                 event = e.DeadlinePassed(deadline=deadline.name, after_s=deadline.after_s)
                 event_id = f"{deadline.project_id}:deadline:{deadline.name}:{deadline.due}"
                 projects.happened(deadline.project_id, event, event_id=event_id, phase=deadline.name.partition(":")[0])

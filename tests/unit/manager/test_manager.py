@@ -292,7 +292,7 @@ class TestFlow:
 
         office.store.set_deadline(Deadline(project_id, "checking", 0.0, 1.0))
 
-        wait_until(lambda: not office.store.take_due(1.0))
+        wait_until(lambda: not office.store.take_due("manager", 1.0))
         assert "deadline.passed" not in _types(office, project_id)
 
     def test_a_tracking_server_that_is_not_started_any_more_can_be_deployed_again(self, office: Office) -> None:
