@@ -30,6 +30,13 @@ class Deploy:
 
 
 @dataclass(frozen=True, slots=True)
+class Redeploy:
+    """Have the service run anew, whatever has become of it. Ends as Deploy does."""
+
+    spec: ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Undeploy:
     """Have the service gone. Ends in ServiceRemoved."""
 
@@ -41,6 +48,7 @@ class ResolveRepository:
     """Find the commit to use. Ends in RepositoryResolved or RepositoryUnavailable."""
 
     url: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class FindPlacement:
 
     data_tags: tuple[str, ...]
     learners: int
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class FindImages:
     """Ask the registry. Ends in ImagesFound or ImagesMissing."""
 
     images: tuple[str, ...]
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,5 @@ class Announce:
     event: Event
 
 
-Command = (
-    CreateApp | DeleteApp | Deploy | Undeploy | ResolveRepository | FindPlacement | FindImages | SetDeadline | Announce
-)
+Question = ResolveRepository | FindPlacement | FindImages
+Command = CreateApp | DeleteApp | Deploy | Redeploy | Undeploy | Question | SetDeadline | Announce

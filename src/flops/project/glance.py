@@ -24,7 +24,7 @@ def follow(status: ProjectStatus, event: e.Event, time: str) -> ProjectStatus:
         return status.model_copy(update={"updated": time})
 
 
-def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911  one case per kind of event
+def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  one case per kind of event
     match event:
         case e.ProjectAccepted() if status.phase == "requested":
             training = event.sla.get("training_configuration")
@@ -60,5 +60,7 @@ def _news(status: ProjectStatus, event: e.Event) -> dict[str, Any]:  # noqa: C90
             return {"inference_url": ""}
         case e.ProjectFailed():
             return {"reason": event.reason}
+        case e.RetryRequested():
+            return {"phase": "requested", "reason": "", "inference_url": ""}
         case _:
             return {}

@@ -15,6 +15,7 @@ _KINDS: Final = (
     c.CreateApp,
     c.DeleteApp,
     c.Deploy,
+    c.Redeploy,
     c.Undeploy,
     c.ResolveRepository,
     c.FindPlacement,

@@ -67,6 +67,7 @@ def aggregator(project: Project) -> ServiceSpec:
             "commit": project.commit,
             "sla": project.sla,
             "tracking_service": f"{tracking_service_name(project.user)}.0",
+            "former": [f"{name}.0" for name in project.former_aggregators],
         },
         resources=project.resources,
         project_id=project.id,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from flops.project.deployment import NAME_PREFIX, App, Resources, Role
 
@@ -33,14 +33,21 @@ class Phase(StrEnum):
         return self in {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED}
 
 
+STAGES: Final = (Phase.CHECKING, Phase.BUILDING, Phase.TRAINING, Phase.PACKAGING, Phase.SERVING)
+"""From these an ended project can go on; the actors are deployed as a part of the training."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long each part may take, in seconds."""
+    """How long each phase may take, in seconds; 0 means for ever."""
 
     checking_s: float = 300.0
     building_s: float = 3600.0
     deploying_s: float = 300.0
+    training_s: float = 0.0
+    packaging_s: float = 3600.0
     serving_s: float = 300.0
+    stopping_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,10 @@ class Project:
     """One request and all that belongs to it.
 
     ``deployed`` names the services that may run and have to be removed in the end; ``outcome`` is the terminal phase
-    that a stopping project is on its way to; ``crashes`` holds, per role, what its last crash said.
+    that a stopping project is on its way to, ``failed_stage`` the phase in which it failed or was cancelled, and
+    ``is_over`` whether its last word is said; ``crashes`` holds, per role, what its last crash said, and ``obstacle``
+    what is being tried again. ``attempt`` counts the retries; ``former_aggregators`` have the checkpoints to go on
+    from, the latest first.
     """
 
     id: str
@@ -71,6 +81,10 @@ class Project:
     remedy: str = ""
     crashes: dict[str, str] = field(default_factory=dict)
     cancelled_by: str = ""
+    obstacle: str = ""
+    is_over: bool = False
+    attempt: int = 0
+    former_aggregators: tuple[str, ...] = ()
 
     @property
     def app(self) -> App:
@@ -82,16 +96,36 @@ class Project:
         """The app that the user's projects share."""
         return App(self.user, OBSERVATORY)
 
-    def service_name(self, role: Role, *, purpose: str = "") -> str:
-        """The name of the project's service in a role; ``purpose`` tells a second one of the same role apart."""
-        return NAME_PREFIX[role] + (self.id[-_SUFFIX_LENGTH:] if purpose else self.id[:_SUFFIX_LENGTH])
+    def service_name(self, role: Role, *, purpose: str = "", attempt: int | None = None) -> str:
+        """The name of the project's service in a role; ``purpose`` tells a second one of the same role apart.
+
+        Each retry gives its services names of their own, so that none is taken for an earlier one. The observer alone
+        stays what it is: it goes on with its inbox.
+        """
+        number = self.attempt if attempt is None else attempt
+        suffix = f"r{number}" if number and role is not Role.OBSERVER else ""
+        return NAME_PREFIX[role] + (self.id[-_SUFFIX_LENGTH:] if purpose else self.id[:_SUFFIX_LENGTH]) + suffix
 
     @property
     def service_names(self) -> tuple[str, ...]:
         """The names of all services that the project may ever have had."""
-        roles = (Role.OBSERVER, Role.BUILDER, Role.AGGREGATOR, Role.LEARNER, Role.INFERENCE)
-        names = tuple(self.service_name(role) for role in roles)
-        return (*names, self.service_name(Role.BUILDER, purpose="trained-model"))
+        roles = (Role.BUILDER, Role.AGGREGATOR, Role.LEARNER, Role.INFERENCE)
+        names = [self.service_name(Role.OBSERVER)]
+        for attempt in range(self.attempt + 1):
+            names += [self.service_name(role, attempt=attempt) for role in roles]
+            names.append(self.service_name(Role.BUILDER, purpose="trained-model", attempt=attempt))
+        return tuple(names)
+
+    def is_outdated(self, source: str) -> bool:
+        """Whether a source of events is a service that was deployed for an attempt before the current one."""
+        service = source.rpartition("/")[2].rpartition(".")[0]
+        earlier = replace(self, attempt=self.attempt - 1) if self.attempt else None
+        return earlier is not None and service in set(earlier.service_names) - {self.service_name(Role.OBSERVER)}
+
+    def limit_s(self, phase: Phase) -> float:
+        """How long a phase may take, as the SLA says or else the installation; 0 means for ever."""
+        asked = (self.sla.get("deadlines") or {}).get(phase)
+        return float(asked or getattr(self.deadlines, f"{phase}_s", 0.0))
 
     @property
     def learners(self) -> tuple[str, ...]:

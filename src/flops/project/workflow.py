@@ -17,6 +17,7 @@ from flops.project.commands import (
     Deploy,
     FindImages,
     FindPlacement,
+    Redeploy,
     ResolveRepository,
     SetDeadline,
     Undeploy,
@@ -78,12 +79,18 @@ def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0
             return end(project, Phase.FAILED)
         case Phase.STOPPING, e.ProjectCancelled():
             return end(project, Phase.CANCELLED)
+        case Phase.STOPPING, e.DeadlinePassed(deadline=Phase.STOPPING) if not project.is_over:
+            return leave_behind(project, event)
+        case Phase.FAILED | Phase.CANCELLED, e.RetryRequested():
+            return retry(project, event)
         case _, e.ServiceCrashed():
             return replace(project, crashes={**project.crashes, event.role: event.reason}), []
+        case _, e.CommandRetried():
+            return replace(project, obstacle=event.reason), []
         case phase, e.InstanceCompleted(role=Role.OBSERVER) if phase.is_terminal:
             return project, [Undeploy(event.service)]
         case phase, e.CancellationRequested() if not phase.is_terminal and phase is not Phase.STOPPING:
-            return finish(replace(project, cancelled_by=event.by), Phase.CANCELLED)
+            return cancel(project, event)
         case phase, _ if not phase.is_terminal and phase is not Phase.STOPPING:
             return watch_for_failure(project, event)
         case _:
@@ -92,20 +99,25 @@ def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0
 
 def accept(project: Project, event: e.ProjectAccepted) -> Step:
     """The observer comes first, so that the user hears of everything else."""
-    project, commands = enter(replace(project, user=event.user, sla=event.sla), Phase.CHECKING)
+    project, commands = check(replace(project, user=event.user, sla=event.sla))
     return project, [
         CreateApp(project.observatory),
         Deploy(observer(project)),
         CreateApp(project.app),
         *commands,
-        ResolveRepository(project.ml_repo_url),
     ]
+
+
+def check(project: Project) -> Step:
+    """The commit that is found now is used from here on."""
+    project, commands = enter(project, Phase.CHECKING)
+    return project, [*commands, ResolveRepository(project.ml_repo_url, project.attempt)]
 
 
 def look_for_data(project: Project, event: e.RepositoryResolved) -> Step:
     """Data are looked for before anything is built: a project without data fails within seconds."""
     training = project.sla["training_configuration"]
-    wanted = FindPlacement(tuple(training["data_tags"]), int(training["min_available_clients"]))
+    wanted = FindPlacement(tuple(training["data_tags"]), int(training["min_available_clients"]), project.attempt)
     return replace(project, commit=event.commit), [wanted]
 
 
@@ -113,7 +125,7 @@ def look_for_images(project: Project, event: e.PlacementDecided) -> Step:
     """Images of the same commit are built once; meanwhile the tracking server starts, which takes its time."""
     project = replace(project, nodes=tuple(event.nodes))
     images = tuple(actor_image(project.ml_repo_url, actor, project.commit) for actor in (Role.AGGREGATOR, Role.LEARNER))
-    return project, [Deploy(tracking_server(project.user)), FindImages(images)]
+    return project, [Deploy(tracking_server(project.user)), FindImages(images, project.attempt)]
 
 
 def build_images(project: Project) -> Step:
@@ -140,8 +152,13 @@ def keep_model(project: Project, event: e.TrainingFinished) -> Step:
     if BUILD_MODEL_IMAGE not in project.post_training_steps:
         return finish(project, Phase.COMPLETED)
     removal: list[Command] = [Undeploy(spec.name) for spec in (aggregator(project), learners(project))]
-    project, commands = enter_with(project, Phase.PACKAGING, model_builder(project))
+    project, commands = package(project)
     return project, [*commands, *removal]
+
+
+def package(project: Project) -> Step:
+    """A builder of its own makes the image of the trained model."""
+    return enter_with(project, Phase.PACKAGING, model_builder(project))
 
 
 def serve_model(project: Project) -> Step:
@@ -149,8 +166,49 @@ def serve_model(project: Project) -> Step:
     if DEPLOY_MODEL_IMAGE not in project.post_training_steps:
         return finish(project, Phase.COMPLETED)
     removal = Undeploy(model_builder(project).name)
-    project, commands = enter_with(project, Phase.SERVING, inference_server(project))
+    project, commands = serve(project)
     return project, [*commands, removal]
+
+
+def serve(project: Project) -> Step:
+    """The inference server answers with the trained model."""
+    return enter_with(project, Phase.SERVING, inference_server(project))
+
+
+def retry(project: Project, event: e.RetryRequested) -> Step:
+    """An ended project goes on from a stage with what it has; its observer continues the inbox.
+
+    What could not be removed before stays with the removals that are still being tried.
+    """
+    former = (aggregator(project).name, *project.former_aggregators) if event.stage == Phase.TRAINING else ()
+    project = replace(
+        project,
+        attempt=project.attempt + 1,
+        former_aggregators=former,
+        deployed=(),
+        failed_learners=(),
+        crashes={},
+        outcome=None,
+        is_over=False,
+        failed_stage="",
+        reason="",
+        remedy="",
+        cancelled_by="",
+    )
+    again: list[Command] = [CreateApp(project.observatory), Redeploy(observer(project)), CreateApp(project.app)]
+    tracking = Deploy(tracking_server(project.user))
+    match event.stage:
+        case Phase.BUILDING:
+            project, commands = build_images(project)
+        case Phase.TRAINING:
+            project, commands = deploy_actors(project)
+        case Phase.PACKAGING:
+            project, commands = package(project)
+        case Phase.SERVING:
+            project, commands = serve(project)
+        case _:
+            project, commands = check(project)
+    return project, [*again, tracking, *commands]
 
 
 def watch_for_failure(project: Project, event: e.Event) -> Step:
@@ -169,8 +227,7 @@ def watch_for_failure(project: Project, event: e.Event) -> Step:
         case e.DeadlinePassed() if event.deadline == last_word_deadline(project):
             return fail_without_word(project)
         case e.DeadlinePassed() if event.deadline == project.phase:
-            reason = f"{project.phase} took longer than {event.after_s:g} s"
-            return fail(project, e.Failure(reason=reason, remedy="See the inbox and 'flops services' for what hangs."))
+            return fail(project, overdue(project, event))
         case _:
             return project, []
 
@@ -204,6 +261,13 @@ def last_word_deadline(project: Project) -> str:
     return f"{project.phase}: last word"
 
 
+def overdue(project: Project, event: e.DeadlinePassed) -> e.Failure:
+    """What was tried in vain until the deadline is the reason, if there was such a thing."""
+    tried = f"; the last attempt failed: {project.obstacle}" if project.obstacle else ""
+    reason = f"{project.phase} took longer than {event.after_s:g} s{tried}"
+    return e.Failure(reason=reason[: e.MAX_TEXT], remedy="See the inbox and 'flops services' for what hangs.")
+
+
 def fail_without_word(project: Project) -> Step:
     """A service that has ended, and whose last word has not come since, has said none."""
     service = awaited_service(project)
@@ -229,13 +293,18 @@ def fail(project: Project, failure: e.Failure) -> Step:
     return finish(project, Phase.FAILED)
 
 
+def cancel(project: Project, event: e.CancellationRequested) -> Step:
+    """Everything that runs is stopped before the project says that it was cancelled."""
+    return finish(replace(project, cancelled_by=event.by, failed_stage=project.phase), Phase.CANCELLED)
+
+
 def finish(project: Project, outcome: Phase) -> Step:
     """Go to a terminal phase by way of removing everything but what the user is to keep."""
     kept = {inference_server(project).name} if outcome is Phase.COMPLETED else set()
     remaining = tuple(name for name in project.deployed if name not in kept)
     project, commands = enter(replace(project, deployed=remaining, outcome=outcome), Phase.STOPPING)
     if not remaining:
-        return project, [*commands, Announce(last_word(project))]
+        return replace(project, is_over=True), [*commands, Announce(last_word(project))]
     return project, [*commands, *(Undeploy(name) for name in remaining)]
 
 
@@ -243,10 +312,16 @@ def forget_service(project: Project, event: e.ServiceRemoved) -> Step:
     """The last service that is gone lets a stopping project end."""
     if event.service not in project.deployed:
         return project, []
-    remaining = tuple(name for name in project.deployed if name != event.service)
-    is_last = project.phase is Phase.STOPPING and not remaining
-    project = replace(project, deployed=remaining)
-    return project, [Announce(last_word(project))] if is_last else []
+    project = replace(project, deployed=tuple(name for name in project.deployed if name != event.service))
+    if project.deployed or project.phase is not Phase.STOPPING or project.is_over:
+        return project, clear_away(project)
+    return replace(project, is_over=True), [Announce(last_word(project))]
+
+
+def leave_behind(project: Project, event: e.DeadlinePassed) -> Step:
+    """The project ends although something of it cannot be removed, and says so; the removal is tried on and on."""
+    left = e.ServicesLeft(services=list(project.deployed), after_s=event.after_s)
+    return replace(project, is_over=True), [Announce(left), Announce(last_word(project))]
 
 
 def last_word(project: Project) -> e.Event:
@@ -266,22 +341,21 @@ def last_word(project: Project) -> e.Event:
 
 
 def end(project: Project, phase: Phase) -> Step:
-    """Only a project that serves its model keeps its app."""
+    """The project is what it was on its way to."""
     project = replace(project, phase=phase)
-    return project, [] if project.inference_url and phase is Phase.COMPLETED else [DeleteApp(project.app)]
+    return project, clear_away(project)
+
+
+def clear_away(project: Project) -> list[Command]:
+    """A served model needs its project's app, and so does a project that may be retried: its checkpoint is in there."""
+    is_done_with = project.phase is Phase.COMPLETED and not project.inference_url and not project.deployed
+    return [DeleteApp(project.app)] if is_done_with else []
 
 
 def enter(project: Project, phase: Phase) -> Step:
     """Go on to a phase, with its deadline if it has one."""
-    limits = project.deadlines
-    seconds = {
-        Phase.CHECKING: limits.checking_s,
-        Phase.BUILDING: limits.building_s,
-        Phase.PACKAGING: limits.building_s,
-        Phase.DEPLOYING: limits.deploying_s,
-        Phase.SERVING: limits.serving_s,
-    }.get(phase)
-    return replace(project, phase=phase), [SetDeadline(phase, seconds)] if seconds else []
+    seconds = project.limit_s(phase)
+    return replace(project, phase=phase, obstacle=""), [SetDeadline(phase, seconds)] if seconds else []
 
 
 def enter_with(project: Project, phase: Phase, *services: ServiceSpec) -> Step:

@@ -172,6 +172,35 @@ class CancellationRequested(Event):
     by: str = ""
 
 
+class RetryRequested(Event):
+    """Somebody asked for an ended project to go on from a stage, with what it already has."""
+
+    type = "retry.requested"
+    stage: str
+    by: str = ""
+
+
+class CommandRetried(Failure):
+    """The manager could not have something done and tries again after ``wait_s`` seconds; ``where`` names to what.
+
+    With ``attempts`` 0 it is tried until it succeeds.
+    """
+
+    type = "command.retried"
+    command: str
+    attempt: int
+    attempts: int = 0
+    wait_s: float
+
+
+class ServicesLeft(Event):
+    """The project ends although these services could not be removed in time; their removal goes on."""
+
+    type = "services.left"
+    services: list[str]
+    after_s: float
+
+
 class ProjectCompleted(Event):
     """Everything that the SLA asks for is done."""
 
@@ -434,6 +463,9 @@ TOLD_BY_MANAGER_ALONE: Final = frozenset(
         InstanceFailed,
         InstanceCompleted,
         CommandFailed,
+        CommandRetried,
+        RetryRequested,
+        ServicesLeft,
         DeadlinePassed,
         ProjectCompleted,
         ProjectFailed,

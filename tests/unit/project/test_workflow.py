@@ -16,12 +16,14 @@ from flops.project.commands import (
     Deploy,
     FindImages,
     FindPlacement,
+    Redeploy,
     ResolveRepository,
     SetDeadline,
     Undeploy,
 )
 from flops.project.deployment import App, Role
 from flops.project.records import command_from_json, command_to_json, project_from_json, project_to_json
+from flops.project.relevance import is_wanted
 from flops.project.state import Phase, Project
 from flops.project.workflow import step
 from flops.wire import events as e
@@ -213,7 +215,7 @@ class TestFailures:
         assert project.phase is Phase.FAILED
         assert project.deployed == ()
         assert removed(commands) >= set(before.deployed)
-        assert DeleteApp(project.app) in commands
+        assert DeleteApp(project.app) not in commands, "it may be retried"
         last = next(c.event for c in commands if isinstance(c, Announce))
         assert isinstance(last, e.ProjectFailed)
         assert last.reason
@@ -302,6 +304,143 @@ class TestFailures:
         assert any(isinstance(c, Announce) and isinstance(c.event, e.ProjectFailed) for c in commands)
 
 
+class TestDeadlines:
+    def test_what_was_tried_in_vain_is_the_reason(self) -> None:
+        refused = e.CommandRetried(command="Deploy", reason="the orchestrator is away", attempt=3, wait_s=1)
+
+        project, _ = run(refused, e.DeadlinePassed(deadline="building", after_s=5), project=run(*TO_TRAINING[:4])[0])
+
+        assert project.reason == "building took longer than 5 s; the last attempt failed: the orchestrator is away"
+
+    def test_the_slas_deadlines_go_before_the_installations(self) -> None:
+        accepted = ACCEPTED.model_copy(update={"sla": {**ACCEPTED.sla, "deadlines": {"checking": 7, "training": 0}}})
+
+        _, commands = run(accepted)
+        _, unbounded = run(accepted, *TO_TRAINING[1:])
+
+        assert SetDeadline("checking", 7) in commands
+        assert not [command for command in unbounded if isinstance(command, SetDeadline)]
+
+    def test_a_project_ends_although_something_of_it_cannot_be_removed(self) -> None:
+        stopping, commands = run(e.CancellationRequested(by="Ada"), project=run(*TO_TRAINING)[0])
+        assert SetDeadline("stopping", 60) in commands
+        builder, aggregator = f"builder{ID[:12]}", f"aggr{ID[:12]}"
+        stopping, _ = run(e.ServiceRemoved(service=aggregator), project=stopping)
+
+        ending, commands = step(stopping, e.DeadlinePassed(deadline="stopping", after_s=60))
+        project, more = settle(ending, commands)
+
+        left = next(c.event for c in commands if isinstance(c, Announce))
+        assert isinstance(left, e.ServicesLeft)
+        assert set(left.services) == {builder, f"flearner{ID[:12]}"}
+        assert project.phase is Phase.CANCELLED
+        later, commands = run(
+            *(e.ServiceRemoved(service=name) for name in left.services), project=replace(project, outcome=None)
+        )
+        assert later.deployed == ()
+        assert not [c for c in [*commands, *more[2:]] if isinstance(c, Announce)]
+
+    def test_a_removal_that_succeeds_late_says_no_second_last_word(self) -> None:
+        stopping, _ = run(e.CancellationRequested(by="Ada"), project=run(*TO_TRAINING[:4])[0])
+        ending, _ = step(stopping, e.DeadlinePassed(deadline="stopping", after_s=60))
+
+        _, commands = step(ending, e.ServiceRemoved(service=f"builder{ID[:12]}"))
+
+        assert commands == []
+
+
+class TestRetry:
+    @pytest.mark.parametrize(
+        ("stage", "phase", "roles"),
+        [
+            ("checking", Phase.CHECKING, [Role.TRACKING]),
+            ("building", Phase.BUILDING, [Role.TRACKING, Role.BUILDER]),
+            ("training", Phase.DEPLOYING, [Role.TRACKING, Role.AGGREGATOR, Role.LEARNER]),
+            ("packaging", Phase.PACKAGING, [Role.TRACKING, Role.BUILDER]),
+            ("serving", Phase.SERVING, [Role.TRACKING, Role.INFERENCE]),
+        ],
+    )
+    def test_an_ended_project_goes_on_from_a_stage(self, stage: str, phase: Phase, roles: list[Role]) -> None:
+        ended, _ = settle(*run(*TO_SERVING, e.InferenceFailed(reason="no")))
+        assert (ended.phase, ended.failed_stage) == (Phase.FAILED, "serving")
+
+        project, commands = step(ended, e.RetryRequested(stage=stage, by="Ada"))
+
+        assert project.phase is phase
+        assert (project.reason, project.outcome, project.failed_stage) == ("", None, "")
+        assert deployed(commands) == roles
+        assert [c.spec.name for c in commands if isinstance(c, Redeploy)] == [f"observ{ID[:12]}"]
+
+    def test_every_retry_names_its_services_anew(self) -> None:
+        project, names = Project(ID), []
+        project, _ = run(*TO_TRAINING)
+        for _ in range(3):
+            project, _ = settle(*step(project, e.TrainingFailed(reason="no")))
+            project, commands = step(project, e.RetryRequested(stage="training"))
+            names += [c.spec.name for c in commands if isinstance(c, Deploy) and c.spec.role is not Role.TRACKING]
+            project, _ = step(project, STARTED)
+
+        assert len(set(names)) == 6
+        assert set(names) <= set(project.service_names)
+        assert project.is_outdated(f"/aggregator/aggr{ID[:12]}r2.0")
+        assert not project.is_outdated(f"/aggregator/aggr{ID[:12]}r3.0")
+        assert not project.is_outdated(f"/observer/observ{ID[:12]}.0")
+
+    def test_a_retried_training_knows_where_the_checkpoints_are_and_a_training_anew_does_not(self) -> None:
+        failed, _ = settle(*run(*TO_TRAINING, e.TrainingFailed(reason="no")))
+        again, commands = step(failed, e.RetryRequested(stage="training"))
+        assert _former(commands) == [f"aggr{ID[:12]}.0"]
+
+        failed, _ = settle(*step(again, e.TrainingFailed(reason="no")))
+        third, commands = step(failed, e.RetryRequested(stage="training"))
+        assert _former(commands) == [f"aggr{ID[:12]}r1.0", f"aggr{ID[:12]}.0"]
+
+        failed, _ = settle(*step(third, e.TrainingFailed(reason="no")))
+        fresh, _ = step(failed, e.RetryRequested(stage="checking"))
+        _, commands = run(RESOLVED, PLACED, FOUND, project=fresh)
+        assert _former(commands) == []
+
+    def test_a_retried_project_can_complete_fail_and_be_retried_again(self) -> None:
+        failed, _ = settle(*run(*TO_SERVING, e.InferenceFailed(reason="no")))
+
+        project, commands = settle(*run(SERVED, project=run(e.RetryRequested(stage="serving"), project=failed)[0]))
+
+        assert project.phase is Phase.COMPLETED
+        assert not removed(commands) & {f"trmodel{ID[:12]}r1"}
+
+    @pytest.mark.parametrize("length", range(1, len(TO_SERVING) + 1))
+    def test_only_what_has_ended_without_success_is_retried(self, length: int) -> None:
+        before, _ = run(*TO_SERVING[:length])
+        completed, _ = settle(*run(*TO_SERVING, SERVED))
+
+        for project in (before, completed):
+            assert step(project, e.RetryRequested(stage="checking")) == (project, [])
+
+
+class TestRelevance:
+    def test_a_question_of_an_earlier_attempt_has_no_purpose(self) -> None:
+        first, commands = run(ACCEPTED)
+        question = commands[-1]
+        cancelled, _ = settle(*step(first, e.CancellationRequested()))
+        second, commands = step(cancelled, e.RetryRequested(stage="checking"))
+
+        assert is_wanted(first, question)
+        assert not is_wanted(cancelled, question)
+        assert not is_wanted(second, question)
+        assert is_wanted(second, commands[-1])
+
+    def test_nothing_is_deployed_for_what_is_stopped_or_forgotten_but_everything_removed(self) -> None:
+        building, commands = run(*TO_TRAINING[:4])
+        stopped, removals = step(building, e.CancellationRequested())
+        deployment = next(command for command in commands if isinstance(command, Deploy))
+        removal = next(command for command in removals if isinstance(command, Undeploy))
+
+        assert is_wanted(building, deployment)
+        assert not is_wanted(settle(stopped, removals)[0], deployment)
+        assert not is_wanted(None, deployment)
+        assert is_wanted(None, removal)
+
+
 class TestCancellation:
     @pytest.mark.parametrize("length", range(1, len(TO_SERVING) + 1))
     def test_in_any_phase_everything_is_removed(self, length: int) -> None:
@@ -316,6 +455,13 @@ class TestCancellation:
         ended, _ = settle(*run(*TO_SERVING, SERVED))
 
         assert step(ended, e.CancellationRequested(by="Ada")) == (ended, [])
+
+
+def _former(commands: Sequence[Command]) -> list[str]:
+    """The aggregators whose checkpoints a new one may go on from."""
+    specs = [command.spec for command in commands if isinstance(command, Deploy)]
+    former: list[str] = next(spec.config["former"] for spec in specs if spec.role is Role.AGGREGATOR)
+    return former
 
 
 def _learner_failed(index: int) -> e.InstanceFailed:

@@ -1,0 +1,32 @@
+"""Which commands still have a purpose when it is their turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flops.project import commands as c
+from flops.project.deployment import Role
+from flops.project.state import Phase
+
+if TYPE_CHECKING:
+    from flops.project.state import Project
+
+
+def is_wanted(project: Project | None, command: c.Command) -> bool:
+    """Whether a command still has a purpose: a cancellation, a retry or a deletion may have overtaken it.
+
+    What removes something always has one; an ended project's observer, too, still has to tell of the end.
+    """
+    if isinstance(command, c.Undeploy | c.DeleteApp):
+        return True
+    if project is None:
+        return False
+    match command:
+        case c.ResolveRepository() | c.FindPlacement() | c.FindImages():
+            return project.phase is Phase.CHECKING and command.attempt == project.attempt
+        case c.Deploy(spec) if spec.role is Role.TRACKING:
+            return not (project.phase.is_terminal or project.phase is Phase.STOPPING)
+        case c.Deploy(spec) if spec.role is not Role.OBSERVER:
+            return spec.name in project.deployed
+        case _:
+            return True
