@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 
 class Delivery(Protocol):
-    """One received message. Until it is acknowledged the broker delivers it again to a persistent session."""
+    """One received message. Until it is acknowledged the broker delivers it again to a persistent session.
+
+    Then ``redelivered`` is true and ``number`` is the same as before, as far as the broker's session was not lost.
+    """
 
     topic: str
     payload: bytes
     retained: bool
+    redelivered: bool
+    number: int
     response_topic: str
     correlation_data: bytes
 

@@ -145,6 +145,24 @@ def test_what_was_not_acknowledged_comes_again_to_a_persistent_session(
     assert payloads(again.subscribe(f"{topic}/a"), 2) == [b"undone", b"while away"]
 
 
+def test_what_comes_again_says_so_and_keeps_its_number(broker: Broker, connect: Callable[..., Bus], topic: str) -> None:
+    _needs_sessions(broker)
+    reader, writer = connect("reader", persistent=True), connect("writer")
+    subscription = reader.subscribe(f"{topic}/a")
+    writer.publish(f"{topic}/a", b"undone")
+    first = receive(subscription)
+    reader.close()
+    writer.publish(f"{topic}/a", b"while away")
+    assert writer.flush(SOON_S)
+
+    renewed = connect("reader", persistent=True).subscribe(f"{topic}/a")
+    second, new = receive(renewed), receive(renewed)
+
+    assert not first.redelivered
+    assert (second.payload, second.redelivered, second.number) == (b"undone", True, first.number)
+    assert (new.payload, new.redelivered) == (b"while away", False)
+
+
 def test_what_was_acknowledged_does_not_come_again(connect: Callable[..., Bus], topic: str) -> None:
     reader = connect("reader", persistent=True)
     subscription = reader.subscribe(f"{topic}/a")

@@ -9,6 +9,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from flops.delivery.rates import Noise
+from flops.wire.limits import MAX_WAITING_BYTES, MAX_WAITING_MESSAGES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -27,6 +30,8 @@ class Message:
     retained: bool = False
     response_topic: str = ""
     correlation_data: bytes = b""
+    redelivered: bool = False
+    number: int = 0
 
 
 class TopicFilter:
@@ -69,7 +74,9 @@ class _Claim:
 class RoutedDelivery:
     """A message in the hands of one subscription; the broker hears once all of them have acknowledged."""
 
-    __slots__ = ("_claim", "correlation_data", "payload", "response_topic", "retained", "topic")
+    __slots__ = (
+        "_claim", "correlation_data", "number", "payload", "redelivered", "response_topic", "retained", "topic",
+    )  # fmt: skip
 
     def __init__(self, message: Message, claim: _Claim) -> None:
         self.topic = message.topic
@@ -77,6 +84,8 @@ class RoutedDelivery:
         self.retained = message.retained
         self.response_topic = message.response_topic
         self.correlation_data = message.correlation_data
+        self.redelivered = message.redelivered
+        self.number = message.number
         self._claim = [claim]
 
     def acknowledge(self) -> None:
@@ -95,6 +104,8 @@ class RoutedSubscription:
         self.filters = tuple(TopicFilter(text) for text in filters)
         self._on_close = on_close
         self._waiting: queue.SimpleQueue[RoutedDelivery | None] = queue.SimpleQueue()
+        self._waiting_bytes = 0
+        self._counting = threading.Lock()
         self._ended = threading.Event()
 
     def receive(self, timeout_s: float | None = None) -> RoutedDelivery | None:
@@ -107,6 +118,8 @@ class RoutedSubscription:
             return None
         if delivery is None:
             self._waiting.put(None)  # wakes the next waiting receiver
+        else:
+            self._count(-len(delivery.payload))
         return delivery
 
     def close(self) -> None:
@@ -119,9 +132,15 @@ class RoutedSubscription:
         """Whether one of the filters asks for ``topic``."""
         return any(topic_filter.matches(topic) for topic_filter in self.filters)
 
-    def put(self, delivery: RoutedDelivery) -> None:
-        """Queue a message."""
+    def put(self, delivery: RoutedDelivery) -> bool:
+        """Queue a message; False if too much is waiting already."""
+        size_bytes = len(delivery.payload)
+        is_full = self._waiting_bytes + size_bytes > MAX_WAITING_BYTES or self._waiting.qsize() >= MAX_WAITING_MESSAGES
+        if is_full and self._waiting.qsize():
+            return False
+        self._count(size_bytes)
         self._waiting.put(delivery)
+        return True
 
     def end(self) -> list[RoutedDelivery]:
         """Wake all receivers with None; returns what nobody has received."""
@@ -137,6 +156,10 @@ class RoutedSubscription:
         self._waiting.put(None)
         return left
 
+    def _count(self, size_bytes: int) -> None:
+        with self._counting:
+            self._waiting_bytes += size_bytes
+
 
 class Router:
     """Hands each message to every subscription that asks for it.
@@ -144,6 +167,9 @@ class Router:
     A persistent session may deliver before anybody has subscribed. Such messages wait, unacknowledged, for
     ``UNCLAIMED_S``; after that they are left over from an older program and are dropped with a warning.
     Acknowledgements are passed on without holding the router's lock.
+
+    What comes while far too much is waiting is dropped, so that no flood takes all memory: as after any other loss,
+    whoever relies on it sends it again.
     """
 
     def __init__(self, unsubscribe: Callable[[list[str]], None]) -> None:
@@ -153,28 +179,32 @@ class Router:
         self._unclaimed: list[tuple[Message, Callable[[], None]]] = []
         self._timer: threading.Timer | None = None
         self._forgotten: deque[TopicFilter] = deque(maxlen=REMEMBERED_FILTERS)
+        self._unclaimed_bytes = 0
+        self._overload = Noise(log, "messages are dropped because too many are waiting")
 
     def add(self, filters: Sequence[str]) -> RoutedSubscription:
         """A new subscription; it gets first whatever is waiting unclaimed for it."""
         subscription = RoutedSubscription(filters, self._remove)
+        dropped: list[RoutedDelivery] = []
         with self._lock:
             self._subscriptions.append(subscription)
-            waiting, self._unclaimed = self._unclaimed, []
+            waiting, self._unclaimed, self._unclaimed_bytes = self._unclaimed, [], 0
             for message, acknowledge in waiting:
-                if not self._hand_over(message, acknowledge):
-                    self._unclaimed.append((message, acknowledge))
+                if not self._hand_over(message, acknowledge, dropped):
+                    self._leave_unclaimed(message, acknowledge)
+        self._drop(dropped)
         return subscription
 
     def route(self, message: Message, acknowledge: Callable[[], None]) -> None:
         """Queue a message for everybody who asks for it; ``acknowledge`` is called once all of them have."""
+        dropped: list[RoutedDelivery] = []
         with self._lock:
-            if self._hand_over(message, acknowledge):
-                return
-            is_unwanted = any(topic_filter.matches(message.topic) for topic_filter in self._forgotten)
-            if not is_unwanted:
-                self._unclaimed.append((message, acknowledge))
-                self._start_timer()
-        if is_unwanted:
+            is_kept = self._hand_over(message, acknowledge, dropped) or (
+                not any(topic_filter.matches(message.topic) for topic_filter in self._forgotten)
+                and self._leave_unclaimed(message, acknowledge)
+            )
+        self._drop(dropped)
+        if not is_kept:
             acknowledge()
 
     def filters(self) -> list[str]:
@@ -194,12 +224,29 @@ class Router:
     def _filters(self) -> list[str]:
         return list(dict.fromkeys(wanted.text for taker in self._subscriptions for wanted in taker.filters))
 
-    def _hand_over(self, message: Message, acknowledge: Callable[[], None]) -> bool:
+    def _hand_over(self, message: Message, acknowledge: Callable[[], None], dropped: list[RoutedDelivery]) -> bool:
         takers = [taker for taker in self._subscriptions if taker.matches(message.topic)]
         claim = _Claim(len(takers), acknowledge)
         for taker in takers:
-            taker.put(RoutedDelivery(message, claim))
+            delivery = RoutedDelivery(message, claim)
+            if not taker.put(delivery):
+                dropped.append(delivery)
         return bool(takers)
+
+    def _leave_unclaimed(self, message: Message, acknowledge: Callable[[], None]) -> bool:
+        if self._unclaimed_bytes + len(message.payload) > MAX_WAITING_BYTES:
+            return False
+        self._unclaimed.append((message, acknowledge))
+        self._unclaimed_bytes += len(message.payload)
+        self._start_timer()
+        return True
+
+    def _drop(self, deliveries: list[RoutedDelivery]) -> None:
+        for delivery in deliveries:
+            self._overload.hear(
+                delivery.topic, f"{MAX_WAITING_BYTES:,} bytes or {MAX_WAITING_MESSAGES:,} messages wait"
+            )
+            delivery.acknowledge()
 
     def _remove(self, subscription: RoutedSubscription) -> None:
         with self._lock:
@@ -222,7 +269,7 @@ class Router:
 
     def _give_up(self) -> None:
         with self._lock:
-            unclaimed, self._unclaimed, self._timer = self._unclaimed, [], None
+            unclaimed, self._unclaimed, self._timer, self._unclaimed_bytes = self._unclaimed, [], None, 0
         for topic in {message.topic for message, _ in unclaimed}:
             log.warning("messages that nobody subscribes to were dropped", extra={"topic": topic})
         for _, acknowledge in unclaimed:

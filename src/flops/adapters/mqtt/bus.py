@@ -273,6 +273,8 @@ class MqttBus:
             retained=bool(message.retain),
             response_topic=getattr(properties, "ResponseTopic", ""),
             correlation_data=getattr(properties, "CorrelationData", b""),
+            redelivered=bool(message.dup),
+            number=message.mid,
         )
         self._router.route(arrived, partial(self._acknowledge, self._generation, message.mid, message.qos))
 
