@@ -1,11 +1,12 @@
-"""Messages that cannot be understood: counted, logged once per topic, kept, and never in the way of the others."""
+"""Messages that cannot be understood: counted, logged, kept, and never in the way of the others."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter
 from typing import TYPE_CHECKING, Final
+
+from flops.delivery.rates import Noise, TopicRates
+from flops.wire.limits import KEPT_LETTER_BYTES, LETTERS_AT_ONCE, LETTERS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,33 +16,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TOPICS: Final = 1000
+FULL_TOPICS: Final = 10
 
 
 class DeadLetters:
-    """Hands what cannot be understood to ``keep(topic, payload, reason)`` and acknowledges it."""
+    """Hands what cannot be understood to ``keep(topic, payload, reason)`` and acknowledges it.
+
+    Keeping is a durable write. So that a flood holds up nobody, beyond some messages of a topic (and of
+    ``FULL_TOPICS`` such topics) the rest is counted only.
+    """
 
     def __init__(self, keep: Callable[[str, bytes, str], None]) -> None:
         self._keep = keep
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._noise = Noise(log, "a message could not be understood")
+        self._rates = TopicRates(LETTERS_AT_ONCE, LETTERS_PER_S, topics=FULL_TOPICS)
 
     @property
     def count(self) -> int:
         """How many there have been."""
-        with self._lock:
-            return self._counts.total()
+        return self._noise.count
 
     def take(self, delivery: Delivery, error: UndecodableMessageError) -> None:
         """Keep a message, then acknowledge it. Where keeping fails, it stays unacknowledged and comes again."""
-        if self._is_new(delivery.topic):
-            log.warning("a message could not be understood", extra={"topic": delivery.topic, "reason": error.reason})
-        self._keep(delivery.topic, delivery.payload, error.reason)
+        self._noise.hear(delivery.topic, error.reason)
+        if self._rates.allows(delivery.topic):
+            self._keep(delivery.topic, delivery.payload[:KEPT_LETTER_BYTES], _explained(error, delivery.payload))
         delivery.acknowledge()
 
-    def _is_new(self, topic: str) -> bool:
-        """Count the topic; beyond ``MAX_TOPICS`` all further ones count as one, so that the memory is bounded."""
-        with self._lock:
-            counted = topic if topic in self._counts or len(self._counts) < MAX_TOPICS else ""
-            self._counts[counted] += 1
-            return self._counts[counted] == 1
+
+def _explained(error: UndecodableMessageError, payload: bytes) -> str:
+    if len(payload) <= KEPT_LETTER_BYTES:
+        return error.reason
+    return f"{error.reason} (of its {len(payload):,} bytes the first {KEPT_LETTER_BYTES:,} are kept)"

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 UNCLAIMED_S: Final = 30.0
 REMEMBERED_FILTERS: Final = 256
+OVERLOAD: Final = f"{MAX_WAITING_BYTES:,} bytes or {MAX_WAITING_MESSAGES:,} messages are waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +244,7 @@ class Router:
 
     def _drop(self, deliveries: list[RoutedDelivery]) -> None:
         for delivery in deliveries:
-            self._overload.hear(
-                delivery.topic, f"{MAX_WAITING_BYTES:,} bytes or {MAX_WAITING_MESSAGES:,} messages wait"
-            )
+            self._overload.hear(delivery.topic, OVERLOAD)
             delivery.acknowledge()
 
     def _remove(self, subscription: RoutedSubscription) -> None:

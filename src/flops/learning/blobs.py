@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from flops.errors import PayloadTooLargeError, UndecodableMessageError
-from flops.wire.learning import MAX_MISSING, BlobRef, Chunk, Need
+from flops.wire.learning import BlobRef, Chunk, Need
+from flops.wire.limits import MAX_ASSEMBLIES, MAX_MISSING, MAX_PIECES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-
-MAX_PIECES: Final = 2**20
+Shape = tuple[str, int, int]
 
 
 class Blob:
@@ -46,55 +47,57 @@ class Blob:
 
 
 class Assembly:
-    """A blob that is being received: pieces in any order, each counted once."""
+    """A blob that is being received: pieces in any order, each counted once.
+
+    Only pieces that have come take memory, whatever size was announced.
+    """
 
     def __init__(self, first: Chunk) -> None:
-        self._shape = (first.digest, first.size_bytes, first.piece_bytes)
-        self._buffer = bytearray(first.size_bytes)
-        self._missing = set(range(piece_count(first.size_bytes, first.piece_bytes)))
-
-    @property
-    def digest(self) -> str:
-        """The digest of the blob that is expected."""
-        return self._shape[0]
+        self._shape = _shape(first)
+        self._count = piece_count(first.size_bytes, first.piece_bytes)
+        self._pieces: dict[int, memoryview] = {}
 
     @property
     def is_complete(self) -> bool:
         """Whether every piece is there (which says nothing of their being right)."""
-        return not self._missing
-
-    def belongs(self, chunk: Chunk) -> bool:
-        """Whether a chunk is a piece of this blob, cut in the same way."""
-        return self._shape == (chunk.digest, chunk.size_bytes, chunk.piece_bytes)
+        return len(self._pieces) == self._count
 
     def add(self, chunk: Chunk, body: memoryview) -> None:
         """Take a piece; one that is there already, or does not fit, changes nothing."""
         start = chunk.index * chunk.piece_bytes
-        if chunk.index in self._missing and len(body) == min(chunk.piece_bytes, chunk.size_bytes - start):
-            self._buffer[start : start + len(body)] = body
-            self._missing.discard(chunk.index)
+        if chunk.index not in self._pieces and len(body) == min(chunk.piece_bytes, chunk.size_bytes - start):
+            self._pieces[chunk.index] = body
 
     def take(self) -> bytearray | None:
-        """The blob if its digest is right, else None."""
-        return self._buffer if hashlib.sha256(self._buffer).hexdigest() == self.digest else None
+        """The blob if its digest is right, else None. The pieces are given up one by one, to hold nothing twice."""
+        digest, size_bytes, piece_bytes = self._shape
+        blob = bytearray(size_bytes)
+        for index in range(self._count):
+            body = self._pieces.pop(index)
+            blob[index * piece_bytes : index * piece_bytes + len(body)] = body
+        return blob if hashlib.sha256(blob).hexdigest() == digest else None
 
     def need(self) -> Need:
         """Ask for what is missing."""
-        return Need(digest=self.digest, missing=sorted(self._missing)[:MAX_MISSING])
+        missing = (index for index in range(self._count) if index not in self._pieces)
+        return Need(digest=self._shape[0], missing=list(islice(missing, MAX_MISSING)))
 
 
 class Receiver:
-    """Puts the blobs of one sender together, one at a time: a newer one displaces an unfinished one."""
+    """Puts the blobs of one sender together and keeps the last complete one.
+
+    Of unfinished ones it keeps the few that were heard of last, so that foreign pieces do not displace it.
+    """
 
     def __init__(self) -> None:
-        self._assembly: Assembly | None = None
+        self._assemblies: dict[Shape, Assembly] = {}
         self._blob: tuple[str, bytearray] | None = None
 
     def add(self, topic: str, chunk: Chunk, body: memoryview, *, limit_bytes: int) -> None:
         """Take one chunk.
 
         Raises:
-            PayloadTooLargeError: the blob would be larger than ``limit_bytes``.
+            PayloadTooLargeError: the blob would be larger than ``limit_bytes``, or than the memory that is left.
             UndecodableMessageError: it is cut so small that keeping count of its pieces would take too much memory.
         """
         if self._blob is not None and self._blob[0] == chunk.digest:
@@ -103,12 +106,16 @@ class Receiver:
             raise PayloadTooLargeError(topic, chunk.size_bytes, limit_bytes)
         if piece_count(chunk.size_bytes, chunk.piece_bytes) > MAX_PIECES:
             raise UndecodableMessageError(topic, f"its blob is cut into more than {MAX_PIECES:,} pieces")
-        if self._assembly is None or not self._assembly.belongs(chunk):
-            self._assembly = Assembly(chunk)
-        self._assembly.add(chunk, body)
-        if self._assembly.is_complete:
-            blob, self._assembly = self._assembly.take(), None
+        assembly = self._assembly_of(chunk)
+        assembly.add(chunk, body)
+        if assembly.is_complete:
+            del self._assemblies[_shape(chunk)]
+            try:
+                blob = assembly.take()
+            except MemoryError as error:
+                raise PayloadTooLargeError(topic, chunk.size_bytes, limit_bytes) from error
             if blob is not None:
+                self._assemblies.clear()
                 self._blob = (chunk.digest, blob)
 
     def blob(self, ref: BlobRef) -> bytearray | None:
@@ -118,13 +125,27 @@ class Receiver:
 
     def need(self, ref: BlobRef) -> Need:
         """What to ask the sender for so that the blob becomes complete."""
-        if self._assembly is not None and self._assembly.digest == ref.digest:
-            return self._assembly.need()
-        return Need(digest=ref.digest)
+        unfinished = (item for shape, item in self._assemblies.items() if shape[:2] == (ref.digest, ref.size_bytes))
+        assembly = next(unfinished, None)
+        return Need(digest=ref.digest) if assembly is None else assembly.need()
 
     def forget(self) -> None:
         """Free the memory."""
-        self._assembly = self._blob = None
+        self._assemblies.clear()
+        self._blob = None
+
+    def _assembly_of(self, chunk: Chunk) -> Assembly:
+        """The blob that a piece belongs to, now the one heard of last; beyond a few, the oldest is given up."""
+        shape = _shape(chunk)
+        assembly = self._assemblies.pop(shape, None) or Assembly(chunk)
+        while len(self._assemblies) >= MAX_ASSEMBLIES:
+            del self._assemblies[next(iter(self._assemblies))]
+        self._assemblies[shape] = assembly
+        return assembly
+
+
+def _shape(chunk: Chunk) -> Shape:
+    return chunk.digest, chunk.size_bytes, chunk.piece_bytes
 
 
 def piece_count(size_bytes: int, piece_bytes: int) -> int:

@@ -36,6 +36,7 @@ from flops.wire.learning import (
     decode_learning,
     encode_learning,
 )
+from flops.wire.limits import CONTROL, MAX_RESULT_FACTOR, MIN_RESULT_LIMIT_BYTES
 from flops.wire.requests import Presence
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
 REMIND_AFTER_S: Final = 5.0
-MIN_RESULT_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Conversation:
     def _hear_presence(self, instance: str, delivery: Delivery) -> None:
         if not delivery.payload:
             return
-        if Presence.model_validate(decode_envelope(delivery.topic, delivery.payload).data).online:
+        if Presence.model_validate(decode_envelope(delivery.topic, delivery.payload, CONTROL).data).online:
             with self.changed:
                 self.roster.come_online(instance)
                 self.changed.notify_all()
@@ -251,7 +251,7 @@ class Conversation:
         if item is None:
             return
         sent_bytes = self._global.ref.size_bytes if self._global else 0
-        item.receiver.add(topic, chunk, body, limit_bytes=max(MIN_RESULT_LIMIT_BYTES, 4 * sent_bytes))
+        item.receiver.add(topic, chunk, body, limit_bytes=max(MIN_RESULT_LIMIT_BYTES, MAX_RESULT_FACTOR * sent_bytes))
         if item.answer is not None:
             self._finish(item, item.answer)
 

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import psutil
+
 from flops.errors import BrokerUnreachableError, PayloadTooLargeError, UndecodableMessageError
 from flops.learning.blobs import Blob, Receiver
 from flops.learning.flower import Message, instruction, stable_id
@@ -26,6 +28,7 @@ from flops.wire.learning import (
     decode_learning,
     encode_learning,
 )
+from flops.wire.limits import MAX_MODEL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +40,6 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
 ASK_AGAIN_AFTER_S: Final = 2.0
-MAX_MODEL_BYTES: Final = 8 * 1024**3
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class Participant:
         self._bus, self._topics, self._project_id, self._learner = bus, topics, project_id, learner
         self._greeting, self._perform, self._chunk_bytes = greeting, perform, chunk_bytes
         self._model = Receiver()
+        self._model_limit_bytes = min(MAX_MODEL_BYTES, psutil.virtual_memory().total // 2)
         self._changed = threading.Condition()
         self._wanted: Task | None = None
         self._ready: Task | None = None
@@ -124,7 +127,7 @@ class Participant:
             case Task():
                 self._take_task(message)
             case Chunk():
-                self._model.add(topic, message, body, limit_bytes=MAX_MODEL_BYTES)
+                self._model.add(topic, message, body, limit_bytes=self._model_limit_bytes)
                 self._start_if_ready()
             case Call():
                 self._say(self._greeting)

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.delivery.dead_letters import DeadLetters
+from flops.delivery.rates import Rate
 from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
 from flops.wire.confirmation import encode_watermarks
-from flops.wire.envelope import MAX_ID, Envelope, decode_envelope, decode_json, envelope_of
+from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
 from flops.wire.events import MANAGER, CancellationRequested, Event, ProjectAccepted, ProjectRejected
+from flops.wire.limits import CONTROL, EVENT, MAX_ID, REJECTIONS_AT_ONCE, REJECTIONS_PER_S
 from flops.wire.requests import Presence, ProjectAnswer
 from flops.wire.sla import parse_project_sla, unsupported
 
@@ -52,6 +54,7 @@ class Intake:
         self._projects, self._placements, self._requests = projects, placements, requests
         self._platform = platform
         self._dead_letters = DeadLetters(self._keep_dead_letter)
+        self._rejections = Rate(REJECTIONS_AT_ONCE, REJECTIONS_PER_S)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
             ("events",): self._event,
             ("inbox",): self._entry,
@@ -134,7 +137,12 @@ class Intake:
         return sla
 
     def _reject(self, project_id: str, delivery: Delivery, envelope: Envelope | None, error: InvalidSlaError) -> None:
-        """Answer whoever asked; and tell everybody, since a bare SLA says nothing of who sent it."""
+        """Answer whoever asked; and tell everybody, since a bare SLA says nothing of who sent it.
+
+        In a flood of broken SLAs most are put aside unanswered: an answer takes longer than finding them out.
+        """
+        if not self._rejections.allows():
+            raise UndecodableMessageError(delivery.topic, f"its SLA is broken, as too many are ({error.errors[0]})")
         errors: list[dict[str, Any]] = [asdict(fault) for fault in error.errors]
         refuse(self._bus, delivery, envelope, error, errors=errors)
         event = ProjectRejected(reason=error.message, errors=errors, remedy="Check it with 'flops sla validate FILE'.")
@@ -149,7 +157,7 @@ class Intake:
         self._bus.publish(self._topics.project_events(project_id), told.encode())
 
     def _event(self, project_id: str, delivery: Delivery) -> None:
-        envelope = decode_envelope(delivery.topic, delivery.payload)
+        envelope = decode_envelope(delivery.topic, delivery.payload, EVENT)
         if envelope.source == MANAGER:
             return
         event, fault = _event_of(envelope)
@@ -161,7 +169,7 @@ class Intake:
             raise fault
 
     def _entry(self, project_id: str, delivery: Delivery) -> None:
-        entry = decode_envelope(delivery.topic, delivery.payload)
+        entry = decode_envelope(delivery.topic, delivery.payload, CONTROL)
         self._confirm(project_id, entry, self._projects.keep_entry(project_id, entry))
 
     def _confirm(self, project_id: str, envelope: Envelope, watermarks: Mapping[str, int] | None) -> None:
@@ -180,7 +188,7 @@ class Intake:
 
     def _presence(self, delivery: Delivery) -> None:
         if delivery.payload:
-            envelope = decode_envelope(delivery.topic, delivery.payload)
+            envelope = decode_envelope(delivery.topic, delivery.payload, CONTROL)
             self._placements.hear(_presence_of(delivery.topic, envelope))
 
 
@@ -201,7 +209,7 @@ def _presence_of(topic: str, envelope: Envelope) -> Presence:
 def _envelope_if_wrapped(delivery: Delivery) -> Envelope | None:
     """The envelope of a message; None for a bare one, also if that is no JSON: whoever reads it says so better."""
     try:
-        value = decode_json(delivery.topic, delivery.payload)
+        value = decode_json(delivery.topic, delivery.payload, CONTROL)
     except UndecodableMessageError:
         return None
     wrapped = isinstance(value, dict) and "specversion" in value
@@ -211,7 +219,7 @@ def _envelope_if_wrapped(delivery: Delivery) -> Envelope | None:
 def _asker_of(delivery: Delivery) -> Envelope | None:
     """An envelope of what a broken request says of who wants to know; None if it says nothing of that."""
     try:
-        value = decode_json(delivery.topic, delivery.payload)
+        value = decode_json(delivery.topic, delivery.payload, CONTROL)
     except UndecodableMessageError:
         return None
     if not isinstance(value, dict):

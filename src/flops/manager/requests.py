@@ -19,6 +19,7 @@ from flops.project.services import tracking_server
 from flops.wire import requests as r
 from flops.wire.envelope import Envelope, decode_envelope, encode_json
 from flops.wire.events import CancellationRequested
+from flops.wire.limits import CONTROL
 from flops.wire.sla import parse_mock_data_sla
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Requests:
     def serve(self, name: tuple[str, ...], delivery: Delivery) -> None:
         """Answer a request; returns before it is answered. Asked again meanwhile, it is answered once."""
         kind = r.REQUESTS.get("/".join(name))
-        envelope = decode_envelope(delivery.topic, delivery.payload)
+        envelope = decode_envelope(delivery.topic, delivery.payload, CONTROL)
         if kind is None:
             raise UndecodableMessageError(delivery.topic, "there is no such request")
         asked = (envelope.source, envelope.id)

@@ -5,17 +5,55 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import datetime  # noqa: TC003  pydantic needs it at run time
-from typing import Annotated, Any, Final, Literal
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from flops.errors import UndecodableMessageError
 from flops.wire.events import EVENT_TYPES, MANAGER, TOLD_BY_MANAGER_ALONE, Event
+from flops.wire.limits import ANSWER, FIRST_YEAR, LAST_YEAR, MAX_ID, MAX_INTEGER, MAX_SEQUENCE
 
-MAX_NESTING: Final = 32
-MAX_ID: Final = 256
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flops.wire.limits import Bounds
+
+SHOWN_TEXT: Final = 60
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+_NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _written_time(value: object) -> object:
+    """RFC 3339 only: a number could be seconds or milliseconds of anything."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _TIME.match(value)):
+        return value
+    message = "a time is written as in 2026-01-31T12:00:00Z"
+    raise ValueError(message)
+
+
+def _near_time(value: datetime) -> datetime:
+    if FIRST_YEAR <= value.year <= LAST_YEAR:
+        return value
+    message = f"its year is not between {FIRST_YEAR} and {LAST_YEAR}"
+    raise ValueError(message)
+
+
+Word = Annotated[str, Field(max_length=MAX_ID, pattern=_NO_CONTROLS)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=_NO_CONTROLS)]
+Time = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_near_time)]
 
 
 class Envelope(BaseModel):
@@ -28,21 +66,17 @@ class Envelope(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     specversion: Literal["1.0"] = "1.0"
-    id: Annotated[str, Field(min_length=1, max_length=MAX_ID)]
-    source: Annotated[str, Field(min_length=1, max_length=MAX_ID)]
-    type: Annotated[str, Field(min_length=1, max_length=MAX_ID)]
-    subject: Annotated[str, Field(max_length=MAX_ID)] = ""
-    time: datetime
+    id: Name
+    source: Name
+    type: Name
+    subject: Word = ""
+    time: Time
     datacontenttype: Literal["application/json"] = "application/json"
     data: dict[str, Any] = {}
-    sequence: Annotated[int, Field(ge=0)] = 0
-    causation_id: Annotated[
-        str, Field(max_length=MAX_ID, validation_alias=AliasChoices("causationid", "causation_id"))
-    ] = ""
-    correlation_id: Annotated[
-        str, Field(max_length=MAX_ID, validation_alias=AliasChoices("correlationid", "correlation_id"))
-    ] = ""
-    reply_to: Annotated[str, Field(max_length=MAX_ID, validation_alias=AliasChoices("replyto", "reply_to"))] = ""
+    sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE, strict=True)] = 0
+    causation_id: Annotated[Word, Field(validation_alias=AliasChoices("causationid", "causation_id"))] = ""
+    correlation_id: Annotated[Word, Field(validation_alias=AliasChoices("correlationid", "correlation_id"))] = ""
+    reply_to: Annotated[Word, Field(validation_alias=AliasChoices("replyto", "reply_to"))] = ""
 
     def encode(self) -> bytes:
         """The message as UTF-8 JSON, empty attributes left out."""
@@ -76,24 +110,31 @@ class Envelope(BaseModel):
         try:
             return kind.model_validate(self.data)
         except ValidationError as error:
-            raise UndecodableMessageError(self.type, _first_reason(error)) from error
+            raise UndecodableMessageError(self.type, first_reason(error)) from error
 
 
-def decode_json(topic: str, payload: bytes) -> object:
+def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
     """Parse untrusted JSON from the wire.
 
     Raises:
-        UndecodableMessageError: not UTF-8, not JSON, nested too deeply, or with what could not be written again: a
-            number that is none or too large for a float, half of a surrogate pair.
+        UndecodableMessageError: beyond its bounds, not UTF-8, not JSON, with a key twice, or with what could not be
+            written again: a number that is none or too large, half of a surrogate pair.
     """
+    if len(payload) > bounds.size_bytes:
+        raise UndecodableMessageError(topic, f"it has {len(payload):,} bytes, more than {bounds.size_bytes:,}")
     try:
-        value = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            payload.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_integer if _LONG_NUMBER.search(payload) else None,
+            object_pairs_hook=_object,
+        )
         if _SURROGATE.search(payload):
             encode_json(value)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UndecodableMessageError(topic, f"it is not JSON ({error})") from error
-    if _depth(value) > MAX_NESTING:
-        raise UndecodableMessageError(topic, f"it is nested more than {MAX_NESTING} levels deep")
+    _check_extent(topic, payload, value, bounds)
     return value
 
 
@@ -102,13 +143,13 @@ def encode_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def decode_envelope(topic: str, payload: bytes) -> Envelope:
+def decode_envelope(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> Envelope:
     """Read an envelope from the wire.
 
     Raises:
-        UndecodableMessageError: not JSON, or not an envelope.
+        UndecodableMessageError: not JSON, or not an envelope, or beyond its bounds.
     """
-    return envelope_of(topic, decode_json(topic, payload))
+    return envelope_of(topic, decode_json(topic, payload, bounds))
 
 
 def envelope_of(topic: str, value: object) -> Envelope:
@@ -120,7 +161,7 @@ def envelope_of(topic: str, value: object) -> Envelope:
     try:
         return Envelope.model_validate(value)
     except ValidationError as error:
-        raise UndecodableMessageError(topic, _first_reason(error)) from error
+        raise UndecodableMessageError(topic, first_reason(error)) from error
 
 
 def _refuse_constant(name: str) -> object:
@@ -135,18 +176,45 @@ def _finite(text: str) -> float:
     return number
 
 
-def _depth(value: object) -> int:
-    """How deeply a JSON value is nested, without recursion."""
-    deepest, pending = 0, [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        deepest = max(deepest, depth)
-        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        pending.extend((child, depth + 1) for child in children)
-    return deepest
+def _integer(text: str) -> int:
+    digits = text.lstrip("-")
+    if len(digits) > len(str(MAX_INTEGER)) or int(digits) > MAX_INTEGER:
+        message = f"the integer {text[:SHOWN_TEXT]} has more than 64 bits"
+        raise ValueError(message)
+    return int(text)
 
 
-def _first_reason(error: ValidationError) -> str:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers disagree on which of two values of one key counts (RFC 8259, 4), so neither does."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        message = f"the key {twice[:SHOWN_TEXT]!r} occurs twice"
+        raise ValueError(message)
+    return value
+
+
+def _check_extent(topic: str, payload: bytes, value: object, bounds: Bounds) -> None:
+    """Refuse what is nested too deeply or has too many values, without recursion."""
+    opened = payload.count(b"{") + payload.count(b"[")
+    if opened <= bounds.nesting and opened + payload.count(b",") < bounds.values:
+        return  # brackets and commas inside texts count too, so this is true of most messages, but of no other
+    level, depth, count = [value], 0, 0
+    while level:
+        depth, count = depth + 1, count + len(level)
+        if depth > bounds.nesting:
+            raise UndecodableMessageError(topic, f"it is nested more than {bounds.nesting} levels deep")
+        if count > bounds.values:
+            raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
+        level = [child for item in level for child in _children(item)]
+
+
+def _children(item: object) -> Iterable[object]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+
+
+def first_reason(error: ValidationError) -> str:
+    """What is wrong first in a message, and where, in few words."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(str(part)[:SHOWN_TEXT] for part in first["loc"])
     return f"{place}: {first['msg']}" if place else str(first["msg"])

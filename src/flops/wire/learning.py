@@ -10,14 +10,16 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flops.errors import UndecodableMessageError
-from flops.wire.envelope import decode_json, encode_json
+from flops.wire.envelope import decode_json, encode_json, first_reason
+from flops.wire.limits import HEADER, MAX_ID, MAX_INTEGER, MAX_MISSING, MAX_PIECES, MAX_TEXT
 
-MAX_HEADER_BYTES: Final = 1024 * 1024
-MAX_REASON: Final = 16_384
-MAX_MISSING: Final = 1024
+MAX_REASON: Final = MAX_TEXT
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Reason = Annotated[str, Field(max_length=MAX_REASON)]
-Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER, strict=True)]
+Size = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
+Index = Annotated[int, Field(ge=0, lt=MAX_PIECES, strict=True)]
 
 
 class LearningMessage(BaseModel):
@@ -32,7 +34,7 @@ class BlobRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     digest: Digest
-    size_bytes: Annotated[int, Field(ge=1)]
+    size_bytes: Size
 
 
 class Chunk(LearningMessage):
@@ -40,9 +42,9 @@ class Chunk(LearningMessage):
 
     kind = "chunk"
     digest: Digest
-    size_bytes: Annotated[int, Field(ge=1)]
-    piece_bytes: Annotated[int, Field(ge=1)]
-    index: Annotated[int, Field(ge=0)]
+    size_bytes: Size
+    piece_bytes: Size
+    index: Index
 
 
 class Need(LearningMessage):
@@ -50,7 +52,7 @@ class Need(LearningMessage):
 
     kind = "need"
     digest: Digest
-    missing: Annotated[list[int], Field(max_length=MAX_MISSING)] = []
+    missing: Annotated[list[Index], Field(max_length=MAX_MISSING)] = []
 
 
 class Call(LearningMessage):
@@ -63,8 +65,8 @@ class Joining(LearningMessage):
     """A learner has loaded its data and hears its tasks. ``example`` describes one input of its model."""
 
     kind = "joining"
-    node: Annotated[str, Field(max_length=256)] = ""
-    examples: int | None = None
+    node: Annotated[str, Field(max_length=MAX_ID)] = ""
+    examples: Count | None = None
     example: dict[str, Any] = {}
 
 
@@ -87,7 +89,7 @@ class Task(LearningMessage):
 
     kind = "task"
     id: Identifier
-    run_id: int
+    run_id: Count
     type: Literal["train", "evaluate"]
     content: dict[str, Any]
     blob: BlobRef | None = None
@@ -120,15 +122,14 @@ def decode_learning(topic: str, payload: bytes) -> tuple[LearningMessage, memory
     Raises:
         UndecodableMessageError: it is none, or of a kind that this version does not know.
     """
-    end = payload.find(b"\n", 0, MAX_HEADER_BYTES)
+    end = payload.find(b"\n", 0, HEADER.size_bytes)
     if end < 0:
-        raise UndecodableMessageError(topic, "it has no header line")
-    header = decode_json(topic, payload[:end])
+        raise UndecodableMessageError(topic, f"it has no header line within {HEADER.size_bytes:,} bytes")
+    header = decode_json(topic, payload[:end], HEADER)
     kind = MESSAGES.get(str(header.get("kind"))) if isinstance(header, dict) else None
     if kind is None:
         raise UndecodableMessageError(topic, "its kind is unknown")
     try:
         return kind.model_validate(header), memoryview(payload)[end + 1 :]
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UndecodableMessageError(topic, f"{first['loc']}: {first['msg']}") from error
+        raise UndecodableMessageError(topic, first_reason(error)) from error

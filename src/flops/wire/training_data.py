@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flops.errors import UndecodableMessageError
+from flops.wire.limits import MAX_DATA_MESSAGE_BYTES, MAX_INTEGER, MAX_SHARES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +16,7 @@ ADDRESS_FILE: Final = "data-server.json"
 AUTHORIZATION_HEADER: Final = "authorization"
 LIST_ACTION: Final = "list"
 DELETE_ACTION: Final = "delete"
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 
 class DataMessage(BaseModel):
@@ -33,6 +35,9 @@ class DataMessage(BaseModel):
         Raises:
             UndecodableMessageError: it is something else.
         """
+        if len(payload) > MAX_DATA_MESSAGE_BYTES:
+            reason = f"it has {len(payload):,} bytes, more than {MAX_DATA_MESSAGE_BYTES:,}"
+            raise UndecodableMessageError(cls.__name__, reason)
         try:
             return cls.model_validate_json(payload)
         except ValidationError as error:
@@ -66,15 +71,15 @@ class PutPartition(DataMessage):
 
     tag: str
     name: str
-    examples: int
+    examples: Count
 
 
 class FetchShare(DataMessage):
     """The ticket of a DoGet: the ``share``-th (from 0) of ``shares`` disjoint parts of all data under the tags."""
 
     tags: list[str]
-    share: Annotated[int, Field(ge=0)]
-    shares: Annotated[int, Field(ge=1)]
+    share: Annotated[int, Field(ge=0, lt=MAX_SHARES)]
+    shares: Annotated[int, Field(ge=1, le=MAX_SHARES)]
 
 
 class ListPartitions(DataMessage):
@@ -93,7 +98,7 @@ class DeletePartitions(DataMessage):
 class DeletedPartitions(DataMessage):
     """The answer to the action ``delete``."""
 
-    count: int
+    count: Count
 
 
 class PartitionInfo(DataMessage):
@@ -101,8 +106,8 @@ class PartitionInfo(DataMessage):
 
     tag: str
     name: str
-    examples: int
-    size_bytes: int
+    examples: Count
+    size_bytes: Count
 
 
 class DataRefusal(DataMessage):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flops.delivery import dead_letters
+from flops.delivery import rates
 from flops.delivery.dead_letters import DeadLetters
 from flops.errors import StoreUnavailableError, UndecodableMessageError
 
@@ -60,7 +60,7 @@ def test_it_comes_again_where_it_could_not_be_kept(memory_broker: MemoryBroker) 
 def test_noise_on_ever_new_topics_is_bounded(
     memory_broker: MemoryBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "MAX_TOPICS", 2)
+    monkeypatch.setattr(rates, "MAX_TOPICS", 2)
     dead = DeadLetters(lambda *_: None)
     for delivery in letters(memory_broker, *"abcdef"):
         dead.take(delivery, UndecodableMessageError(delivery.topic, "it is a test"))

@@ -19,6 +19,7 @@ from flops.wire import events as e
 from flops.wire import requests as r
 from flops.wire.confirmation import decode_watermarks
 from flops.wire.envelope import Envelope, decode_envelope
+from flops.wire.limits import EVENT
 
 if TYPE_CHECKING:
     from tests.unit.manager.conftest import Office
@@ -173,11 +174,12 @@ class TestRequests:
 
     def test_events_that_are_too_large_for_one_answer_come_in_several(self, office: Office) -> None:
         project_id = to_building(office)
-        size_bytes = office.bus.max_payload_bytes // 2
-        for _ in range(3):
+        size_bytes = EVENT.size_bytes - 1000
+        count = office.bus.max_payload_bytes // size_bytes + 2
+        for _ in range(count):
             large = envelope("large.event", {"text": "x" * size_bytes})
             office.bus.publish(office.topics.project_events(project_id), large.encode())
-        wait_until(lambda: _types(office, project_id).count("large.event") == 3)
+        wait_until(lambda: _types(office, project_id).count("large.event") == count)
 
         after, more, seen = 0, True, 0
         while more:
@@ -185,7 +187,7 @@ class TestRequests:
             after, more = answer["events"][-1]["position"], answer["more"]
             seen += sum(item["envelope"]["type"] == "large.event" for item in answer["events"])
 
-        assert seen == 3
+        assert seen == count
 
     def test_unknown_projects_are_not_found(self, office: Office) -> None:
         for name, question in (
