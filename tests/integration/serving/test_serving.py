@@ -6,23 +6,21 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import pytest
 from sklearn.datasets import load_digits
+from tests.inference_service import InferenceService
 
 from flops.adapters.mlflow_tracking import MlflowTracking
 from flops.errors import InferenceUnavailableError, PredictionRefusedError
 from flops.http_child import listen
 from flops.inference.client import predict
-from flops.inference.service import SCORING, run
+from flops.inference.service import SCORING
 from flops.wire.events import InferenceFailed, InferenceReady
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.saved_models import SavedModel
-
-    from flops.wire.events import Event
 
 LOAD = """
 import sys, mlflow.sklearn, mlflow.pyfunc, json
@@ -51,49 +47,9 @@ ROW = IMAGES[0].tolist()
 COLUMNS = [f"pixel{index}" for index in range(64)]
 
 
-@dataclass
-class Service:
-    """The inference service in a thread, and what it said."""
-
-    directory: Path
-    events: list[Event] = field(default_factory=list)
-    urls: list[str] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-    is_ready: threading.Event = field(default_factory=threading.Event)
-    asked: threading.Event = field(default_factory=threading.Event)
-    confirmed: threading.Event = field(default_factory=threading.Event)
-    exit_codes: list[int] = field(default_factory=list)
-    thread: threading.Thread | None = None
-
-    def start(self, python: Path, model: Path) -> None:
-        events = SimpleNamespace(publish=self._hear, wait_confirmed=self._confirm)
-        context = cast("Any", SimpleNamespace(directory=self.directory, events=events, stopping=self.stopping))
-        self.thread = threading.Thread(
-            target=lambda: self.exit_codes.append(run(context, python, model, self.urls.append))
-        )
-        self.thread.start()
-
-    def _hear(self, event: Event) -> None:
-        self.events.append(event)
-        self.is_ready.set()
-
-    def _confirm(self, timeout_s: float) -> bool:
-        self.asked.set()
-        return self.confirmed.wait(timeout_s)
-
-    def end(self) -> int:
-        self.stopping.set()
-        return self.wait()
-
-    def wait(self) -> int:
-        assert self.thread is not None
-        self.thread.join(60)
-        return self.exit_codes[0]
-
-
 @pytest.fixture(scope="module")
 def served_url(saved_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    service = Service(tmp_path_factory.mktemp("instance"))
+    service = InferenceService(tmp_path_factory.mktemp("instance"))
     service.start(saved_model.python, saved_model.directory)
     assert service.is_ready.wait(100)
     assert service.events == [InferenceReady(url=service.urls[0])]
@@ -216,7 +172,7 @@ def test_the_model_does_not_see_credentials(
     served_url: str, saved_model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLOPS_BROKER_PASSWORD_FILE", "/secret")
-    service = Service(tmp_path)
+    service = InferenceService(tmp_path)
     service.start(saved_model.python, saved_model.directory)
     assert service.is_ready.wait(100)
     assert service.urls[0] != served_url
@@ -233,7 +189,7 @@ def test_the_model_does_not_see_credentials(
 
 
 def test_a_model_that_cannot_be_loaded_is_an_event(sklearn_python: Path, tmp_path: Path) -> None:
-    service = Service(tmp_path)
+    service = InferenceService(tmp_path)
     service.confirmed.set()
     service.start(sklearn_python, tmp_path / "nothing")
     assert service.wait() == 0
@@ -244,7 +200,7 @@ def test_a_model_that_cannot_be_loaded_is_an_event(sklearn_python: Path, tmp_pat
 
 
 def test_a_missing_interpreter_is_an_event_that_is_waited_with_until_the_manager_has_it(tmp_path: Path) -> None:
-    service = Service(tmp_path)
+    service = InferenceService(tmp_path)
     service.start(tmp_path / "python", tmp_path)
     assert service.asked.wait(10)
     assert not service.exit_codes

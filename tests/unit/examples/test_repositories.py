@@ -26,7 +26,7 @@ def test_every_example_is_a_repository_of_one_commit(name: str, tmp_path: Path) 
 
 
 def test_the_examples() -> None:
-    assert names() == ["digits_keras", "digits_sklearn"]
+    assert names() == ["digits_keras", "digits_sklearn", "digits_tensorflow"]
 
 
 def test_the_same_version_gives_the_same_commit(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_made_by_several_at_once(tmp_path: Path) -> None:
 
 
 def test_an_unknown_example(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"There are: digits_keras, digits_sklearn\."):
+    with pytest.raises(NotFoundError, match=r"There are: digits_keras, digits_sklearn, digits_tensorflow\."):
         create("../digits_sklearn", tmp_path)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
 import logging
 import os
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-_FLAVOR_MODULES = {"sklearn": "sklearn", "tensorflow": "tensorflow", "keras": "tensorflow", "pytorch": "pytorch"}
-_KERAS_WITHOUT_TENSORFLOW = "keras"
+_FLAVORS = ("keras", "pytorch", "sklearn", "tensorflow")
 _SERIALIZATION = {"sklearn": "cloudpickle", "pytorch": "pickle"}
 _COMMON_PACKAGES = ("mlflow", "mlflow-skinny", "pandas", "numpy", "cloudpickle")
+_TENSORFLOW_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tensorflow-macos", "keras", "h5py")
 _FLAVOR_PACKAGES = {
     "sklearn": ("scikit-learn", "scipy", "joblib"),
-    "tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tensorflow-macos", "keras", "h5py"),
-    "keras": ("keras", "h5py", "jax", "torch"),
+    "tensorflow": _TENSORFLOW_PACKAGES,
+    "keras": (*_TENSORFLOW_PACKAGES, "jax", "torch"),
     "pytorch": ("torch", "torchvision"),
 }
 _OWN_MODULES = ("__main__", "flops_model_process")
@@ -38,7 +37,7 @@ _OWN_MODULES = ("__main__", "flops_model_process")
 def prepare_export(flavor: str) -> None:
     """Import what ``export_model`` needs, which takes seconds; to be called while there is nothing else to do."""
     _quieten_mlflow()
-    _flavor_module(_flavor_name(flavor))
+    _flavor_module(flavor)
 
 
 def export_model(model: Any, flavor: str, directory: str, example: dict[str, Any]) -> list[str]:
@@ -47,15 +46,16 @@ def export_model(model: Any, flavor: str, directory: str, example: dict[str, Any
     ``example`` is the structure of one input (``shape``, ``dtype``), or empty when it is not known. Returns warnings.
     """
     _quieten_mlflow()
-    name = _flavor_name(flavor)
-    module = _flavor_module(name)
-    if name == "pytorch":
+    module = _flavor_module(flavor)
+    if flavor == "pytorch":
         model.eval()
-    signature, warnings = _signature(model, name, example)
+    signature, warnings = _signature(model, flavor, example)
+    if flavor == "tensorflow" and signature and not _is_keras(model):
+        _take_any_number(model, signature.inputs.inputs[0])
     options = {
         "signature": signature,
-        "pip_requirements": _requirements(name),
-        "serialization_format": _SERIALIZATION.get(name),
+        "pip_requirements": _requirements(flavor),
+        "serialization_format": _SERIALIZATION.get(flavor),
         "metadata": {"flops_flavor": flavor},
     }
     known = inspect.signature(module.save_model).parameters
@@ -71,29 +71,22 @@ def _quieten_mlflow() -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 
-def _flavor_name(flavor: str) -> str:
-    """MLflow's flavour; Keras models are saved by ``mlflow.tensorflow`` wherever there is TensorFlow."""
-    if flavor not in _FLAVOR_MODULES:
-        message = f"a model of the flavour {flavor!r} cannot be saved; known are {', '.join(sorted(_FLAVOR_MODULES))}"
+def _flavor_module(flavor: str) -> ModuleType:
+    if flavor not in _FLAVORS:
+        message = f"a model of the flavor {flavor!r} cannot be saved; known are {', '.join(_FLAVORS)}"
         raise ValueError(message)
-    name = _FLAVOR_MODULES[flavor]
-    is_missing = name == "tensorflow" and importlib.util.find_spec("tensorflow") is None
-    return _KERAS_WITHOUT_TENSORFLOW if is_missing else name
+    return importlib.import_module(f"mlflow.{flavor}")
 
 
-def _flavor_module(name: str) -> ModuleType:
-    return importlib.import_module(f"mlflow.{name}")
-
-
-def _signature(model: Any, name: str, example: dict[str, Any]) -> tuple[Any, list[str]]:
+def _signature(model: Any, flavor: str, example: dict[str, Any]) -> tuple[Any, list[str]]:
     """The signature from what the model makes of zeros."""
     from mlflow.models import ModelSignature  # noqa: PLC0415 -- heavy; its infer_signature would want scipy
 
     problems = []
-    for shape, dtype in _input_structures(model, name, example):
+    for shape, dtype in _input_structures(model, flavor, example):
         zeros = np.zeros([1, *shape], dtype=dtype)
         try:
-            return ModelSignature(_tensor(zeros), _tensor(_predict(model, name, zeros))), []
+            return ModelSignature(_tensor(zeros), _tensor(_predict(model, flavor, zeros))), []
         except Exception as error:  # noqa: BLE001 -- the model is the user's; without a signature it is saved all the same
             problems.append(f"{type(error).__name__} for an input of shape {list(zeros.shape)}: {str(error)[:200]}")
     reason = "; ".join(problems) or "the shape of its input is not known"
@@ -106,14 +99,14 @@ def _tensor(array: np.ndarray[Any, Any]) -> Any:
     return Schema([TensorSpec(array.dtype, (-1, *array.shape[1:]))])
 
 
-def _input_structures(model: Any, name: str, example: dict[str, Any]) -> Iterator[tuple[list[int], str]]:
+def _input_structures(model: Any, flavor: str, example: dict[str, Any]) -> Iterator[tuple[list[int], str]]:
     """What one input may look like, the most certain first."""
-    dtype = str(example.get("dtype") or ("float64" if name == "sklearn" else "float32"))
+    dtype = str(example.get("dtype") or ("float64" if flavor == "sklearn" else "float32"))
     own = _own_input_shape(model)
     if example.get("shape") is not None:
         shape = [int(size) for size in example["shape"]]
         yield shape, dtype
-        if len(shape) > 1 and name == "sklearn":
+        if len(shape) > 1 and flavor == "sklearn":
             yield [int(np.prod(shape))], dtype
     if own is not None:
         yield own, dtype
@@ -132,21 +125,41 @@ def _own_input_shape(model: Any) -> list[int] | None:
     return None
 
 
-def _predict(model: Any, name: str, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if name == "pytorch":
+def _predict(model: Any, flavor: str, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if flavor == "pytorch":
         import torch  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
 
         with torch.no_grad():
             return np.asarray(model(torch.from_numpy(inputs)).cpu().numpy())
-    if name == "sklearn":
+    if flavor == "sklearn":
         return np.asarray(model.predict(inputs))
+    if not _is_keras(model):
+        return np.asarray(model(inputs))
     return np.asarray(model.predict(inputs, verbose=0))
 
 
-def _requirements(name: str) -> list[str]:
+def _is_keras(model: Any) -> bool:
+    """Among what TensorFlow's flavor takes, a ``tf.Module`` alone has no ``predict``."""
+    return hasattr(model, "predict")
+
+
+def _take_any_number(model: Any, spec: Any) -> None:
+    """Let the saved ``tf.Module`` be called with any number of inputs.
+
+    A SavedModel answers to what was traced, which is nothing where the code has no ``tf.function``, and batches of
+    the sizes that occurred where it has one without an ``input_signature``.
+    """
+    call = model.__call__
+    if getattr(call, "input_signature", None) is None:
+        tf = importlib.import_module("tensorflow")
+        inputs = tf.TensorSpec([None, *spec.shape[1:]], spec.type)
+        model.__call__ = tf.function(getattr(call, "python_function", call), input_signature=[inputs])
+
+
+def _requirements(flavor: str) -> list[str]:
     """The exact versions in this environment of what the model needs to be loaded again."""
     found = []
-    for package in _COMMON_PACKAGES + _FLAVOR_PACKAGES[name]:
+    for package in _COMMON_PACKAGES + _FLAVOR_PACKAGES[flavor]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             version = metadata.version(package).split("+", 1)[0]
             found.append(f"{package}=={version}")
