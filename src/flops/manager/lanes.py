@@ -1,68 +1,167 @@
-"""Two lanes per project, for events and for commands: each keeps its order, and none waits for the other.
+"""Lanes: what is to be done for a project, in order within a lane, and no lane waiting for another.
 
-Events have workers of their own, so that projects whose commands take long stop nobody from hearing of anything.
+Each project has one for what it tells, one for what it decides, one for its questions and one for its services. What
+has to be tried again later occupies no worker meanwhile, and each kind has workers of its own: whatever hangs or fails
+for many projects stops nobody else.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from flops.project.commands import Announce, FindImages, FindPlacement, ResolveRepository, SetDeadline, Undeploy
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flops.ports import PendingItem
 
 log = logging.getLogger(__name__)
 
-WORKERS: Final = 16
-EVENT_WORKERS: Final = 4
 
-Lane = tuple[str, bool]
+class Kind(StrEnum):
+    """What items are about. A question may hang for as long as whoever is asked lets it."""
+
+    EVENTS = "events"
+    DECISIONS = "decisions"
+    QUESTIONS = "questions"
+    SERVICES = "services"
+
+
+WORKERS: Final[Mapping[Kind, int]] = {Kind.EVENTS: 4, Kind.DECISIONS: 4, Kind.QUESTIONS: 128, Kind.SERVICES: 16}
+
+Lane = tuple[str, Kind, str]
 
 
 class Lanes:
-    """Gives items to ``perform``, in order within a lane. ``perform`` retries and reports by itself."""
+    """Gives items to ``perform(item, attempt)``, which returns None or after how many seconds to try again.
 
-    def __init__(self, perform: Callable[[PendingItem], None], *, workers: int = WORKERS) -> None:
+    Attempts count from 1. An item that waits keeps its place, except a removal: nothing waits for one that fails.
+    """
+
+    def __init__(
+        self, perform: Callable[[PendingItem, int], float | None], *, workers: Mapping[Kind, int] = WORKERS
+    ) -> None:
         self._perform = perform
         self._waiting: dict[Lane, deque[PendingItem]] = {}
-        self._lock = threading.Lock()
-        self._commands = ThreadPoolExecutor(workers, thread_name_prefix="command-lane")
-        self._events = ThreadPoolExecutor(EVENT_WORKERS, thread_name_prefix="event-lane")
+        self._parked: dict[Lane, float] = {}
+        self._hurried: set[Lane] = set()
+        self._attempts: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._pools = {
+            kind: ThreadPoolExecutor(number, thread_name_prefix=f"{kind}-lane") for kind, number in workers.items()
+        }
+        self._clock = threading.Thread(target=self._wake_in_time, name="lanes-clock", daemon=True)
+        self._clock.start()
 
     def put(self, items: Sequence[PendingItem]) -> None:
-        """Queue items of one or several projects; returns at once."""
-        with self._lock:
+        """Queue items of one or several projects; returns at once.
+
+        What waits before a removal is tried again at once: it may have no purpose any more.
+        """
+        with self._changed:
             for item in items:
-                lane = (item.project_id, item.command is None)
-                if lane in self._waiting:
-                    self._waiting[lane].append(item)
-                else:
-                    self._waiting[lane] = deque([item])
-                    pool = self._events if item.command is None else self._commands
-                    pool.submit(self._run, lane)
+                self._queue(_lane_of(item), item)
+
+    def drop(self) -> None:
+        """Forget what has not begun; it stays pending in the store."""
+        with self._changed:
+            for lane in self._parked:
+                self._forget(self._waiting.pop(lane))
+            self._parked.clear()
+            for items in self._waiting.values():
+                self._forget([items.pop() for _ in range(len(items) - 1)])
 
     def close(self) -> None:
         """Finish what is being done; what waits stays pending in the store."""
-        with self._lock:
-            for items in self._waiting.values():
-                items.clear()
-        self._commands.shutdown(wait=True)
-        self._events.shutdown(wait=True)
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._clock.join()
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _forget(self, items: Iterable[PendingItem]) -> None:
+        for item in items:
+            del self._attempts[item.id]
+
+    def _queue(self, lane: Lane, item: PendingItem) -> None:
+        if lane in self._waiting:
+            self._waiting[lane].append(item)
+            if isinstance(item.command, Undeploy):
+                self._hurried.add(lane)
+                if self._parked.pop(lane, None) is not None:
+                    self._submit(lane)
+        else:
+            self._waiting[lane] = deque([item])
+            self._submit(lane)
+
+    def _submit(self, lane: Lane) -> None:
+        if not self._is_closing:
+            self._pools[lane[1]].submit(self._run, lane)
 
     def _run(self, lane: Lane) -> None:
-        while True:
-            with self._lock:
-                items = self._waiting[lane]
-                if not items:
-                    del self._waiting[lane]
-                    return
-                item = items.popleft()
+        while item := self._next(lane):
             try:
-                self._perform(item)
+                wait_s = self._perform(item, self._attempts[item.id] + 1)
             except Exception:
                 log.exception("item stays pending", extra={"item": item.id})
+                wait_s = None
+            with self._changed:
+                if wait_s is None:
+                    self._waiting[lane].popleft()
+                    del self._attempts[item.id]
+                elif self._park(lane, item, wait_s):
+                    return
+
+    def _next(self, lane: Lane) -> PendingItem | None:
+        with self._changed:
+            if self._is_closing:
+                return None
+            self._hurried.discard(lane)
+            if not self._waiting[lane]:
+                del self._waiting[lane]
+                return None
+            return self._waiting[lane][0]
+
+    def _park(self, lane: Lane, item: PendingItem, wait_s: float) -> bool:
+        """Let an item wait; whether the lane waits with it."""
+        self._attempts[item.id] += 1
+        own: Lane = (item.project_id, lane[1], item.id)
+        is_alone = lane == own or not isinstance(item.command, Undeploy)
+        if not is_alone:
+            self._waiting[lane].popleft()
+            self._waiting[own] = deque([item])
+        self._parked[lane if is_alone else own] = time.monotonic() + (0.0 if lane in self._hurried else wait_s)
+        self._changed.notify_all()
+        return is_alone
+
+    def _wake_in_time(self) -> None:
+        with self._changed:
+            while not self._is_closing:
+                now = time.monotonic()
+                for lane in [lane for lane, due in self._parked.items() if due <= now]:
+                    del self._parked[lane]
+                    self._submit(lane)
+                next_due = min(self._parked.values(), default=None)
+                self._changed.wait(None if next_due is None else next_due - now)
+
+
+def _lane_of(item: PendingItem) -> Lane:
+    match item.command:
+        case None:
+            kind = Kind.EVENTS
+        case Announce() | SetDeadline():
+            kind = Kind.DECISIONS
+        case ResolveRepository() | FindPlacement() | FindImages():
+            kind = Kind.QUESTIONS
+        case _:
+            kind = Kind.SERVICES
+    return item.project_id, kind, ""

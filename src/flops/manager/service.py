@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from flops.delivery.fairness import Turns
 from flops.errors import FlopsError
 from flops.manager.intake import Intake
 from flops.manager.lanes import Lanes
@@ -17,6 +18,7 @@ from flops.manager.projects import Projects
 from flops.manager.removal import Removal
 from flops.manager.requests import Requests
 from flops.manager.watch import InstanceWatch, watch_deadlines
+from flops.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 WAIT_S: Final = 0.5
 RETRY_S: Final = 1.0
+RETRIES: Final = RetryPolicy()
 OWNER: Final = "manager"
 
 
@@ -44,8 +47,14 @@ class ManagerPorts:
     repositories: Repositories
 
 
-def run(
-    ports: ManagerPorts, deadlines: Deadlines, platform: str, stopping: threading.Event, ready: Callable[[], None]
+def run(  # noqa: PLR0913  what a manager needs to know
+    ports: ManagerPorts,
+    deadlines: Deadlines,
+    platform: str,
+    stopping: threading.Event,
+    ready: Callable[[], None],
+    *,
+    retries: RetryPolicy = RETRIES,
 ) -> int:
     """Manage projects until ``stopping`` is set; ``ready`` is called once messages are listened to."""
     placements = Placements()
@@ -59,9 +68,9 @@ def run(
         repositories=ports.repositories,
         placements=placements,
         removal=removal,
-        stopping=stopping,
+        retries=retries,
     )
-    lanes = Lanes(lambda item: performer.perform(item, projects))
+    lanes = Lanes(lambda item, attempt: performer.perform(item, attempt, projects))
     projects = Projects(ports.store, deadlines, lanes.put, owner=OWNER)
     requests = Requests(
         bus=ports.bus,
@@ -117,8 +126,9 @@ def _together(task: Callable[[], None], stopping: threading.Event) -> None:
 
 def _listen(intake: Intake, subscription: Subscription, stopping: threading.Event) -> None:
     """Handle messages in their order. Questions are listened to separately, so that they do not wait behind reports."""
+    turns = Turns(subscription)
     while not stopping.is_set():
-        delivery = subscription.receive(WAIT_S)
+        delivery = turns.receive(WAIT_S)
         if delivery is not None:
             _handle(intake, delivery, stopping)
 
