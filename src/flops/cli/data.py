@@ -12,7 +12,7 @@ from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_result, print_table, say
 from flops.cli.session import Session, session
 from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError, NotStartedError
-from flops.sla_library import find_sla
+from flops.sla_library import load_sla
 from flops.suggestions import did_you_mean
 from flops.wire.envelope import decode_envelope
 from flops.wire.events import MockDataFailed, MockDataProvided, ServiceCrashed
@@ -30,8 +30,11 @@ POLL_S: Final = 1.0
 @click.argument("file")
 @json_option
 def mock_data(file: str, *, as_json: bool) -> None:
-    """Put partitions of a dataset on the learner nodes, as a mock-data SLA FILE (or shipped name) says."""
-    sla = parse_mock_data_sla(find_sla(file, "mocks").read_bytes())
+    """Put partitions of a dataset on the learner nodes, as a mock-data SLA FILE says.
+
+    FILE is a path, the name of a shipped SLA ('flops sla list'), or - for standard input.
+    """
+    sla = parse_mock_data_sla(load_sla(file, "mocks").content)
     with session() as opened:
         provided = provide(opened, sla)
 

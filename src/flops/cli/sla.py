@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import click
 
 from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_json, print_result, print_table
 from flops.errors import InvalidSlaError
-from flops.sla_library import SlaKind, find_sla, list_slas
+from flops.sla_library import SlaFile, SlaKind, list_slas, load_sla
 from flops.wire.schemas import mock_data_schema, project_schema
 from flops.wire.sla import parse_mock_data_sla, parse_project_sla, platform_of, unsupported
 from flops.wire.sla_text import read_sla
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KINDS: Final[tuple[Literal["projects", "mocks"], ...]] = get_args(SlaKind)
 MOCK_KEY: Final = "mock_data_configuration"
@@ -44,12 +41,12 @@ def list_files(*, as_json: bool) -> None:
 @click.argument("file")
 @json_option
 def show(file: str, *, as_json: bool) -> None:
-    """Print an SLA FILE (a path, or the name of a shipped one)."""
-    path = find_sla(file, *KINDS)
+    """Print an SLA FILE: a path, the name of a shipped one, or - for standard input."""
+    found = load_sla(file, *KINDS)
     if as_json:
-        print_json(read_sla(path.read_bytes()).value)
+        print_json(read_sla(found.content).value)
     else:
-        click.echo(path.read_text(), nl=False)
+        click.echo(found.content, nl=False)
 
 
 @sla.command()
@@ -58,14 +55,14 @@ def show(file: str, *, as_json: bool) -> None:
 @json_option
 def validate(file: str, kind: str | None, *, as_json: bool) -> None:
     """Check an SLA FILE: name every fault in it, or everything that it asks for and that is not built yet."""
-    path = find_sla(file, *KINDS)
-    found = kind or _kind_of(path)
-    if found == "mocks":
-        parse_mock_data_sla(path.read_bytes())
-    elif not_built := unsupported(parse_project_sla(path.read_bytes()), platform_of(platform.machine())):
+    found = load_sla(file, *KINDS)
+    checked = kind or _kind_of(found)
+    if checked == "mocks":
+        parse_mock_data_sla(found.content)
+    elif not_built := unsupported(parse_project_sla(found.content), platform_of(platform.machine())):
         raise InvalidSlaError(not_built)
-    result = {"file": str(path), "kind": found, "valid": True}
-    print_result(result, as_json=as_json, render=lambda: click.echo(f"{path} is valid."))
+    result = {"file": found.name, "kind": checked, "valid": True}
+    print_result(result, as_json=as_json, render=lambda: click.echo(f"{found.name} is valid."))
 
 
 @sla.command()
@@ -76,6 +73,6 @@ def schema(kind: str, *, as_json: bool) -> None:  # noqa: ARG001  a schema is JS
     print_json(project_schema() if kind == "projects" else mock_data_schema())
 
 
-def _kind_of(path: Path) -> str:
-    document = read_sla(path.read_bytes()).value
+def _kind_of(file: SlaFile) -> str:
+    document = read_sla(file.content).value
     return "mocks" if isinstance(document, dict) and MOCK_KEY in document else "projects"

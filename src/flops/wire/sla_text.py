@@ -87,7 +87,7 @@ def _decoded(document: bytes | str) -> str:
     except UnicodeEncodeError as error:
         _refuse(f"character {error.start + 1} is half of a surrogate pair and means nothing")
     if len(raw) > MAX_SLA_BYTES:
-        _refuse(f"it has {len(raw):,} bytes, but at most {MAX_SLA_BYTES:,} are read")
+        _refuse(f"it has more than {MAX_SLA_BYTES:,} bytes")
     if raw.startswith(_BYTE_ORDER_MARKS):
         _refuse("it begins with a byte order mark", "Save the file as UTF-8 without one.", Place(1, 1))
     try:
