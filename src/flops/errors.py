@@ -164,6 +164,20 @@ class RequestRefusedError(FlopsError):
         super().__init__(message, remedy=remedy)
 
 
+class OverloadedError(FlopsError):
+    """The manager has too many requests to answer already."""
+
+    code = "manager.overloaded"
+    retryable = True
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        super().__init__(
+            f"The manager has {waiting:,} requests to answer already.", remedy="Ask again in a few seconds."
+        )
+
+
 class NotFoundError(FlopsError):
     """Something asked for by name or id does not exist."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flops.cli.output import say
+from flops.cli.output import say, visible
 from flops.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_INTERRUPTED, BrokerUnreachableError, NoAnswerError
 from flops.wire.envelope import decode_envelope
 from flops.wire.requests import ReadInbox
@@ -83,12 +83,12 @@ def show_entry(entry: Entry) -> None:
     """One entry as a line, with its details and its next step below."""
     severity = str(entry["severity"])
     time = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
-    line = f"{time} {SIGNS[severity]} {entry['text']}"
+    line = f"{time} {SIGNS[severity]} {visible(entry['text'])}"
     click.echo(click.style(line, fg=COLOURS[severity]) if COLOURS[severity] else line)
-    for detail in _shortened(entry["details"].rstrip().splitlines()):
+    for detail in _shortened(visible(entry["details"].rstrip()).splitlines()):
         click.echo(click.style(f"{MARGIN}| {detail}", dim=True))
     if entry["next_step"]:
-        click.echo(click.style(f"{MARGIN}→ {entry['next_step']}", dim=True))
+        click.echo(click.style(f"{MARGIN}→ {visible(entry['next_step'])}", dim=True))
 
 
 def _shortened(details: list[str]) -> list[str]:

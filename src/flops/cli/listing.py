@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from flops.cli.output import json_option, print_result, print_table
+from flops.cli.output import json_option, print_result, print_table, visible
 from flops.cli.session import Session, session
 from flops.errors import NotFoundError
 from flops.suggestions import did_you_mean
@@ -51,7 +51,7 @@ def logs(service: str, tail_lines: int, *, as_json: bool) -> None:
     with session() as opened:
         text = _output(opened, ReadLogs(service=service, tail_lines=tail_lines))
     result = {"service": service, "text": text}
-    print_result(result, as_json=as_json, render=lambda: click.echo(text, nl=not text.endswith("\n")))
+    print_result(result, as_json=as_json, render=lambda: click.echo(visible(text), nl=not text.endswith("\n")))
 
 
 @click.command()

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "apps": ("flops.cli.listing", "List the apps of the orchestrator."),
     "services": ("flops.cli.listing", "List services and their instances."),
     "logs": ("flops.cli.listing", "Print the output of a service."),
+    "dead-letters": ("flops.cli.dead_letters", "List, show and drop messages that could not be understood."),
     "broker": ("flops.cli.broker", "Say how other MQTT clients reach the broker."),
     "sla": ("flops.cli.sla", "List, show and validate SLA files."),
     "examples": ("flops.cli.examples", "List the example ML repositories, and make them."),

@@ -18,8 +18,30 @@ if TYPE_CHECKING:
     from flops.errors import FlopsError, SlaFault
 
 USAGE_CODE: Final = "usage"
+_CONTROLS: Final = frozenset({*range(0x20), *range(0x7F, 0xA0)}) - {0x09, 0x0A}
+_DIRECTIONS: Final = frozenset({0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)})
+_ESCAPES: Final = {
+    **{code: f"\\u{code:04x}" for code in _DIRECTIONS},
+    **{code: f"\\x{code:02x}" for code in _CONTROLS},
+    0x0D: r"\r",
+}
+_JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_DIRECTIONS)}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def visible(text: str) -> str:
+    """A text from elsewhere, of which a terminal obeys nothing but line ends and tabs.
+
+    Logs and messages may hold escape sequences that move the cursor, change the window's title or hide what follows,
+    and marks that change the direction of writing.
+    """
+    return text.replace("\r\n", "\n").translate(_ESCAPES)
+
+
+def in_one_line(value: object) -> str:
+    """A value as a line of JSON, safe to show."""
+    return json.dumps(value, ensure_ascii=False, default=str).translate(_JSON_ESCAPES)
 
 
 def say(text: str) -> None:
@@ -29,7 +51,7 @@ def say(text: str) -> None:
 
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str).translate(_JSON_ESCAPES))
 
 
 def print_result(value: object, *, as_json: bool, render: Callable[[], None]) -> None:
@@ -68,9 +90,9 @@ def show_error(error: FlopsError) -> None:
         listed = error.errors if isinstance(error, InvalidSlaError | RequestRefusedError) else []
         code = error.refusal_code if isinstance(error, RequestRefusedError) else error.code
         _print_error(code, error.message, error.remedy, [_fields(item) for item in listed])
-    say(click.style("Error: ", fg="red", bold=True) + error.message)
+    say(click.style("Error: ", fg="red", bold=True) + visible(error.message))
     if error.remedy:
-        say(f"  → {error.remedy}")
+        say(f"  → {visible(error.remedy)}")
 
 
 def show_usage_error(error: click.ClickException) -> None:
@@ -86,7 +108,7 @@ def _wants_json() -> bool:
 
 def _print_error(code: str, message: str, remedy: str, errors: list[dict[str, Any]]) -> None:
     body = {"code": code, "message": message, "remedy": remedy, "errors": errors}
-    click.echo(json.dumps({"error": body}, ensure_ascii=False, default=str))
+    click.echo(in_one_line({"error": body}))
 
 
 def _fields(item: SlaFault | dict[str, Any]) -> dict[str, Any]:
@@ -104,4 +126,4 @@ def local_time(time: str) -> str:
 
 
 def _cell(value: object) -> str:
-    return "-" if value in {"", None} else str(value)
+    return "-" if value in {"", None} else visible(str(value)).replace("\n", r"\n").replace("\t", r"\t")

@@ -38,6 +38,15 @@ class Session:
         """Ask the manager."""
         return self._requests.ask(name, message, timeout_s)
 
+    def projects(self, user: str = "") -> Iterator[dict[str, Any]]:
+        """All projects, or those of one user, newest first, as they are needed."""
+        after, more = "", True
+        while more:
+            answer = self.ask("projects", ListProjects(user=user, after=after))
+            yield from answer["projects"]
+            after = str(answer.get("next", ""))
+            more = bool(after)
+
     def start(self, sla: Mapping[str, Any]) -> str:
         """Request a project; returns its id once it is accepted."""
         answer = self._requests.ask_on(self.topics.project_start(), sla, ASK_TIMEOUT_S, kind="project.request")
@@ -51,9 +60,11 @@ class Session:
         """
         if len(given) == PROJECT_ID_LENGTH:
             return given
-        known = [str(item["project_id"]) for item in self.ask("projects", ListProjects())["projects"]]
-        if given == LATEST and known:
-            return known[0]
+        if given == LATEST:
+            latest = next(self.projects(), None)
+            if latest is not None:
+                return str(latest["project_id"])
+        known = [str(item["project_id"]) for item in self.projects()]
         found = [project_id for project_id in known if given and project_id.startswith(given)]
         if len(found) == 1:
             return found[0]

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError
 
 from flops.delivery.requests import answer, refuse
-from flops.errors import FlopsError, InvalidSlaError, NoAnswerError, NotFoundError, UndecodableMessageError
+from flops.errors import (
+    FlopsError,
+    InvalidSlaError,
+    NoAnswerError,
+    NotFoundError,
+    OverloadedError,
+    UndecodableMessageError,
+)
+from flops.manager import pages
+from flops.manager.pages import page_of
 from flops.project.deployment import NAME_PREFIX, App, Placement, Role, ServiceSpec
 from flops.project.images import trained_model_image
 from flops.project.services import tracking_server
 from flops.wire import requests as r
-from flops.wire.envelope import Envelope, decode_envelope, encode_json
+from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.events import CancellationRequested
 from flops.wire.limits import CONTROL
 from flops.wire.sla import parse_mock_data_sla
@@ -32,9 +41,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKERS: Final = 4
+MAX_WAITING: Final = 1000
+SLOW: Final = (r.ShowTracking, r.DeleteProject, r.ProvideMockData, r.ReadLogs)
 TRACKING_TIMEOUT_S: Final = 60.0
 HELPER_APP: Final = "helper"
-ENVELOPE_BYTES: Final = 4096
 
 
 class ProjectNotEndedError(FlopsError):
@@ -51,7 +61,7 @@ class ProjectNotEndedError(FlopsError):
 
 
 class Requests:
-    """Serves requests on a few threads of its own, since some of them wait for the orchestrator."""
+    """Serves requests on a few threads of its own; those that wait for somebody else keep no others waiting."""
 
     def __init__(  # noqa: PLR0913  the manager's parts
         self,
@@ -67,12 +77,14 @@ class Requests:
         self._bus, self._topics, self._store, self._projects = bus, topics, store, projects
         self._orchestrator, self._registry, self._placements = orchestrator, registry, placements
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="request")
+        self._patient = ThreadPoolExecutor(WORKERS, thread_name_prefix="slow-request")
         self._lock = threading.Lock()
         self._being_answered: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         """Finish what is being answered."""
         self._pool.shutdown(wait=True)
+        self._patient.shutdown(wait=True)
 
     def serve(self, name: tuple[str, ...], delivery: Delivery) -> None:
         """Answer a request; returns before it is answered. Asked again meanwhile, it is answered once."""
@@ -83,9 +95,14 @@ class Requests:
         asked = (envelope.source, envelope.id)
         with self._lock:
             is_repeated = asked in self._being_answered
-            self._being_answered.add(asked)
-        if not is_repeated:
-            self._pool.submit(self._answer_once, kind, envelope, delivery)
+            is_overloaded = len(self._being_answered) >= MAX_WAITING
+            if not is_repeated and not is_overloaded:
+                self._being_answered.add(asked)
+        if is_overloaded:
+            refuse(self._bus, delivery, envelope, OverloadedError(MAX_WAITING))
+        elif not is_repeated:
+            pool = self._patient if issubclass(kind, SLOW) else self._pool
+            pool.submit(self._answer_once, kind, envelope, delivery)
 
     def _answer_once(self, kind: type[r.Message], envelope: Envelope, delivery: Delivery) -> None:
         try:
@@ -109,7 +126,13 @@ class Requests:
     def _reply(self, question: r.Message, envelope: Envelope) -> dict[str, Any]:  # noqa: C901, PLR0911, PLR0912  a table
         match question:
             case r.ListProjects():
-                return {"projects": [item.status.model_dump() for item in self._store.projects(question.user)]}
+                return pages.projects(self._store, question, self._bus.max_payload_bytes)
+            case r.ListDeadLetters():
+                return pages.dead_letters(self._store, question, self._bus.max_payload_bytes)
+            case r.ShowDeadLetter():
+                return pages.dead_letter(self._store, question.number)
+            case r.DropDeadLetters():
+                return {"dropped": self._store.drop_dead_letters(None if question.all else question.numbers)}
             case r.ShowProject():
                 return self._show(self._record(question.project_id))
             case r.ReadInbox():
@@ -153,26 +176,15 @@ class Requests:
     def _inbox(self, question: r.ReadInbox) -> dict[str, Any]:
         self._record(question.project_id)
         entries = self._store.entries(question.project_id, after=question.after, limit=question.limit)
-        page = self._page([entry.data for entry in entries])
+        page = page_of([entry.data for entry in entries], self._bus.max_payload_bytes)
         return {"entries": page, "more": len(page) < len(entries) or len(entries) == question.limit}
 
     def _events(self, question: r.ReadEvents) -> dict[str, Any]:
         self._record(question.project_id)
         found = self._store.events(question.project_id, after=question.after, limit=question.limit)
         events = [{"position": position, "envelope": _as_object(envelope)} for position, envelope in found]
-        page = self._page(events)
+        page = page_of(events, self._bus.max_payload_bytes)
         return {"events": page, "more": len(page) < len(found) or len(found) == question.limit}
-
-    def _page(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """As many items, one at least, as an answer has room for."""
-        left_bytes = self._bus.max_payload_bytes - ENVELOPE_BYTES
-        page: list[dict[str, Any]] = []
-        for item in items:
-            left_bytes -= len(encode_json(item)) + 1
-            if page and left_bytes < 0:
-                break
-            page.append(item)
-        return page
 
     def _cancel(self, question: r.CancelProject, envelope: Envelope) -> dict[str, Any]:
         self._record(question.project_id)

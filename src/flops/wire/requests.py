@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flops.wire.limits import MAX_ID, MAX_PAGE
+
 Severity = Literal["info", "success", "warning", "error"]
 Phase = Literal[
     "requested",
@@ -99,9 +101,14 @@ class Presence(Message):
 
 
 class ListProjects(Message):
-    """``request/projects``: all projects, newest first. Answer: ``{"projects": [ProjectStatus]}``."""
+    """``request/projects``: projects, newest first. Answer: ``{"projects": [ProjectStatus], "next": "…"}``.
+
+    Asked again with ``next`` as ``after``, it goes on from there; an empty ``next`` means that this was all.
+    """
 
     user: str = ""
+    after: Annotated[str, Field(max_length=MAX_ID)] = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 500
 
 
 class ShowProject(Message):
@@ -114,8 +121,8 @@ class ReadInbox(Message):
     """``request/inbox``: entries after ``after``, oldest first. Answer: ``{"entries": […], "more": bool}``."""
 
     project_id: str
-    after: int = 0
-    limit: Annotated[int, Field(ge=1, le=1000)] = 500
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 500
 
 
 class ReadEvents(Message):
@@ -125,8 +132,31 @@ class ReadEvents(Message):
     """
 
     project_id: str
-    after: int = 0
-    limit: Annotated[int, Field(ge=1, le=1000)] = 500
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 500
+
+
+class ListDeadLetters(Message):
+    """``request/dead-letters``: messages that could not be understood, oldest first, after a number.
+
+    Answer: ``{"letters": [{"number", "topic", "time", "reason", "size_bytes"}], "more": bool}``.
+    """
+
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 500
+
+
+class ShowDeadLetter(Message):
+    """``request/dead-letter``: one of them with its payload. Answer: as in the list, and ``{"payload": base64}``."""
+
+    number: Annotated[int, Field(ge=1)]
+
+
+class DropDeadLetters(Message):
+    """``request/dead-letters-drop``: forget some of them, or all. Answer: ``{"dropped": how many}``."""
+
+    numbers: Annotated[list[int], Field(max_length=MAX_PAGE)] = []
+    all: bool = False
 
 
 class CancelProject(Message):
@@ -188,4 +218,7 @@ REQUESTS: dict[str, type[Message]] = {
     "mock-data": ProvideMockData,
     "tracking": ShowTracking,
     "data": ListData,
+    "dead-letters": ListDeadLetters,
+    "dead-letter": ShowDeadLetter,
+    "dead-letters-drop": DropDeadLetters,
 }

@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.doubles.answers import ID, OTHER_ID, status
 
 from flops.bootstrap import adapters, installation
-from flops.cli import main as command_line
 from flops.cli.broker import write_client_options
 from flops.cli.inbox import show_entry
-from flops.delivery.requests import answer, refuse
 from flops.errors import EXIT_UNREACHABLE, InvalidSlaError, NotFoundError, SlaFault
 from flops.ports import StoredPartition
 from flops.settings import BrokerAccess
-from flops.wire.envelope import Envelope, decode_envelope
-from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import pyarrow as pa
-
-    from flops.adapters.memory_bus import MemoryBroker
-    from flops.ports import Bus, Delivery
-
-ID = "0123456789abcdef01234567"
-OTHER_ID = "0123ffffffffffffffffffff"
-Reply = dict[str, Any] | Exception
-
-
-@dataclass
-class Manager:
-    """Answers requests from a table, as the manager does; ``heard`` is what was asked."""
-
-    bus: Bus
-    topics: Topics = field(default_factory=Topics)
-    replies: dict[str, Reply] = field(default_factory=dict)
-    heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        requests = self.bus.subscribe(self.topics.request(), self.topics.project_start())
-        while not self.stopping.is_set():
-            delivery = requests.receive(0.05)
-            if delivery is not None:
-                self._reply(delivery, decode_envelope(delivery.topic, delivery.payload))
-
-    def _reply(self, delivery: Delivery, question: Envelope) -> None:
-        name = delivery.topic.rpartition("/")[2]
-        self.heard.append((name, question.data))
-        reply = self.replies[name]
-        if isinstance(reply, InvalidSlaError):
-            faults = [{"path": fault.path, "message": fault.message} for fault in reply.errors]
-            refuse(self.bus, delivery, question, reply, errors=faults)
-        elif isinstance(reply, NotFoundError):
-            refuse(self.bus, delivery, question, reply)
-        else:
-            answer(self.bus, delivery, question, cast("dict[str, Any]", reply))
+    from tests.doubles.answers import Manager, Outcome
 
 
 @dataclass
@@ -76,63 +36,6 @@ class StoredData:
     def put(self, tag: str, name: str, table: pa.Table) -> StoredPartition:
         self.stored = [StoredPartition(tag, name, table.num_rows, table.nbytes)]
         return self.stored[0]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def flops(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
-    monkeypatch.setenv("FLOPS_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr("sys.argv", ["flops", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            command_line.main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture
-def manager(memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    def connect(_: object, client_id: str, **__: object) -> Bus:
-        return memory_broker.connect(client_id)
-
-    monkeypatch.setattr(adapters, "connect", connect)
-    made = Manager(memory_broker.connect("manager"))
-    made.replies["projects"] = {"projects": [status(), status(project_id=OTHER_ID)]}
-    thread = threading.Thread(target=made.run)
-    thread.start()
-    yield made
-    made.stopping.set()
-    thread.join(10)
-
-
-def status(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  any field
-    fields: dict[str, Any] = {
-        "project_id": ID,
-        "user": "Ada",
-        "phase": "completed",
-        "created": "2030-01-01T10:00:00+00:00",
-        "updated": "2030-01-01T10:01:00+00:00",
-        "ml_repo_url": "https://x/y",
-        "round": 5,
-        "rounds": 5,
-        "accuracy": 0.96944,
-        "loss": None,
-        "best_accuracy": 0.97222,
-        "inference_url": "",
-        "reason": "",
-    }
-    return fields | changes
 
 
 def entry(sequence: int, event_type: str = "service.warned", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -339,6 +242,16 @@ def test_cancelling_says_what_comes_of_it(
 ) -> None:
     manager.replies["cancel"] = {"phase": phase}
     assert text in flops("project", "cancel", ID).stdout
+
+
+def test_all_pages_of_projects_are_listed(flops: Callable[..., Outcome], manager: Manager) -> None:
+    first, second = {"projects": [status()], "next": "cursor"}, {"projects": [status(project_id=OTHER_ID)], "next": ""}
+    manager.pages["projects"] = [first, second]
+
+    listed = json.loads(flops("project", "list", "--json").stdout)
+
+    assert [item["project_id"] for item in listed] == [ID, OTHER_ID]
+    assert [question["after"] for _, question in manager.heard] == ["", "cursor"]
 
 
 def test_a_user_without_projects_is_named(flops: Callable[..., Outcome], manager: Manager) -> None:

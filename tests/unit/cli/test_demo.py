@@ -34,6 +34,10 @@ class Asked:
         answer: dict[str, Any] = ANSWERS[name]
         return answer
 
+    def projects(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self.ask("projects")["projects"]
+        return listed
+
     def start(self, _: object) -> str:
         self.order.append("start")
         return NEW

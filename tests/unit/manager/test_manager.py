@@ -100,7 +100,7 @@ class TestRequests:
             for topic in (office.topics.project_start(), office.topics.project_events("0" * 24), "request/projects"):
                 office.bus.publish(topic, payload)
 
-        assert office.client.ask("projects", r.ListProjects(), 10) == {"projects": []}
+        assert office.client.ask("projects", r.ListProjects(), 10) == {"projects": [], "next": ""}
 
     @pytest.mark.parametrize(
         ("name", "payload"),
@@ -166,7 +166,7 @@ class TestRequests:
         for _ in range(20):
             office.bus.publish(office.topics.request("tracking"), question.encode())
 
-        assert office.client.ask("projects", r.ListProjects(), 5) == {"projects": []}
+        assert office.client.ask("projects", r.ListProjects(), 5) == {"projects": [], "next": ""}
 
         instance = f"{office.await_deployed('tracking')}.0"
         identity = ServiceIdentity(instance, instance, "tracking", "observatory", "Ada", "", "")
