@@ -13,6 +13,7 @@ from flops.errors import FlopsError, StoppingError, StoreUnavailableError, Undec
 from flops.observer.inbox import Inbox, InboxStore
 from flops.project.state import Phase
 from flops.wire.envelope import Envelope, decode_envelope, envelope_of
+from flops.wire.events import MANAGER, PhaseEntered, ProjectCancelled, ProjectCompleted, ProjectFailed
 from flops.wire.requests import ReadEvents
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ WAIT_S: Final = 1.0
 CATCH_UP_TIMEOUT_S: Final = 5.0
 LOOK_AGAIN_S: Final = 60.0
 PAGE: Final = 500
+LAST_WORDS: Final = frozenset({ProjectCompleted.type, ProjectFailed.type, ProjectCancelled.type})
 
 
 class ObserverStore(InboxStore, Unconfirmed, Protocol):
@@ -60,13 +62,14 @@ class Observer:
         )
         self._position = 0
         self._is_behind = False
+        self._look_at = 0.0
 
     def run(self) -> bool:
         """Read until the project has ended and the manager has every entry, however long it is away; False if stopped.
 
         What is not heard from the broker, for instance because the manager was killed while it told it, is asked for.
         """
-        connection, looked_at = 0, time.monotonic()
+        connection = 0
         while not self._context.stopping.is_set() and not self._has_ended():
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
@@ -77,9 +80,8 @@ class Observer:
             if delivery is not None:
                 self._insist(partial(self._hear, delivery.topic, delivery.payload))
                 delivery.acknowledge()
-            elif self._is_behind or time.monotonic() - looked_at >= LOOK_AGAIN_S:
+            if time.monotonic() >= self._look_at:
                 self._insist(self._catch_up)
-                looked_at = time.monotonic()
         is_complete = False
         while not self._context.stopping.is_set() and not is_complete:
             is_complete = self._keeper.wait_confirmed(WAIT_S)
@@ -103,16 +105,18 @@ class Observer:
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
             envelope = decode_envelope(topic, payload)
-            if self._inbox.is_early(envelope):
+            if self._inbox.is_early(envelope) or _ends_a_chapter(envelope):
                 self._catch_up()
                 self._is_behind = self._is_behind or self._inbox.is_early(envelope)
-            self._read(envelope)
+            if not (self._is_behind and _is_last_word(envelope)):
+                self._read(envelope)
         except UndecodableMessageError as error:
             log.warning("event ignored", extra={"topic": error.topic, "reason": error.reason})
 
     def _catch_up(self) -> None:
         """Read what the manager has of this project, from where the last catching up ended."""
         more = True
+        self._look_at = time.monotonic() + WAIT_S
         while more and not self._context.stopping.is_set():
             question = ReadEvents(project_id=self._project_id, after=self._position, limit=PAGE)
             try:
@@ -126,6 +130,7 @@ class Observer:
                 self._position = max(self._position, int(item["position"]))
             more = bool(answer["more"])
         self._is_behind = False
+        self._look_at = time.monotonic() + LOOK_AGAIN_S
 
     def _read(self, envelope: Envelope) -> None:
         try:
@@ -144,3 +149,16 @@ class Observer:
         if status is not None:
             topic = self._context.topics.project_status(self._project_id)
             self._context.bus.publish(topic, status.encode(), retain=True)
+
+
+def _ends_a_chapter(envelope: Envelope) -> bool:
+    """Whether everything that led to this event is in the manager's hands, and some of it may not have been heard.
+
+    Nothing shows that the last events of a source are missing: an observer that was not there yet when they were told
+    would end without them.
+    """
+    return envelope.source == MANAGER and (envelope.type == PhaseEntered.type or _is_last_word(envelope))
+
+
+def _is_last_word(envelope: Envelope) -> bool:
+    return envelope.source == MANAGER and envelope.type in LAST_WORDS

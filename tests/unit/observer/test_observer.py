@@ -212,6 +212,19 @@ def test_it_ends_when_the_project_has_ended_and_the_manager_has_every_entry(desk
     assert desk.store.unconfirmed(ID) == []
 
 
+def test_what_was_told_before_it_listened_and_confirmed_later_is_there_before_the_last_word(desk: Desk) -> None:
+    desk.start()
+    desk.happen(*STORY[:4])
+    desk.await_entries(4)
+    desk.happen(STORY[4], on_the_wire=False)
+    desk.happen(*END)
+
+    texts = desk.await_entries(6)
+
+    assert "Round 1" in texts[4]
+    assert "no learner is left" in texts[5]
+
+
 def test_it_does_not_end_before_the_manager_has_every_entry(desk: Desk) -> None:
     desk.start()
     desk.happen(*STORY, *END)

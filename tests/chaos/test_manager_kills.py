@@ -1,0 +1,69 @@
+"""Kill -9 of the manager before and after the commit of every transition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.chaos.conftest import Tell
+    from tests.chaos.house import House, Performance
+
+RESUMED_WITHIN_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scripted: House) -> Performance:
+    """What a project comes to when nobody is killed."""
+    return scripted.perform("undisturbed")
+
+
+def kill_at(house: House, number: int, moment: str, undisturbed: Performance) -> float | None:
+    """One project during which the manager is killed once; how long until it went on, None if it was not that far."""
+    name = f"killed-{moment}-{number}"
+    witness = house.witness()
+    deaths = len(house.manager.deaths)
+    house.kill_at(name, number, moment)
+    performance = house.perform(name)
+    if not house.was_killed():
+        witness.close()
+        return None
+    assert performance.told == undisturbed.told
+    assert performance.outcome == undisturbed.outcome
+    house.assert_deployed_once(performance.project_id)
+    died = house.manager.deaths[deaths]
+    saves = [at for at, _ in house.saves(performance.project_id) if at > died]
+    resumed = witness.first_after(house.manager.births[-1], lambda topic, _: performance.project_id in topic)
+    witness.close()
+    return min([*saves, *([resumed] if resumed else [])]) - died
+
+
+def test_killed_now_and_then(scripted: House, undisturbed: Performance, tell: Tell) -> None:
+    saves = len(scripted.saves(undisturbed.project_id))
+    step = saves // 4
+    points = [(number, ("before", "after")[number % 2]) for number in range(1, saves + 1, step)]
+    recoveries = [kill_at(scripted, number, moment, undisturbed) for number, moment in points]
+    took = [seconds for seconds in recoveries if seconds is not None]
+    tell("manager killed before or after a commit of the base case", times=len(took), lost=0, recoveries=took)
+    assert took
+    assert max(took) < RESUMED_WITHIN_S
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_killed_before_and_after_every_commit(scripted: House, undisturbed: Performance, tell: Tell) -> None:
+    saves = len(scripted.saves(undisturbed.project_id))
+    points = [(number, moment) for number in range(1, saves + 1) for moment in ("before", "after")]
+    recoveries = [kill_at(scripted, number, moment, undisturbed) for number, moment in points]
+    took = [seconds for seconds in recoveries if seconds is not None]
+    more = f"{saves} commits"
+    tell(
+        "manager killed before and after every commit of the base case",
+        times=len(took),
+        lost=0,
+        recoveries=took,
+        more=more,
+    )
+    assert len(took) > len(points) * 0.9
+    assert max(took) < RESUMED_WITHIN_S
