@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flops.errors import FlopsError, StoppingError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 Result = TypeVar("Result")
@@ -43,6 +43,11 @@ class FailedAttempt:
     wait_s: float
     error: FlopsError
 
+    def told(self, what: str, reason: str) -> str:
+        """One sentence for a person."""
+        attempt = f"attempt {self.number} of {self.attempts}" if self.attempts else f"attempt {self.number}"
+        return f"{what} failed ({attempt}): {reason.rstrip('.')}; trying again in {self.wait_s:.1f} s."
+
 
 class Retries:
     """Insists on what fails for a reason that may pass. ``stopping`` ends the waiting."""
@@ -50,11 +55,12 @@ class Retries:
     def __init__(
         self,
         policy: RetryPolicy,
-        stopping: threading.Event,
+        stopping: threading.Event | None = None,
         *,
         share: Callable[[], float] = random.random,
     ) -> None:
-        self._policy, self._stopping, self._share = policy, stopping, share
+        self._policy, self._share = policy, share
+        self._stopping = stopping or threading.Event()
 
     def insist(self, action: Callable[[], Result], tell: Callable[[FailedAttempt], None]) -> Result:
         """The result of ``action``, tried again after every error that is ``retryable``; ``tell`` hears of each.

@@ -19,10 +19,13 @@ BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
 ORCHESTRATORS: Final = ("local",)
 SQLITE: Final = "sqlite://"
+# Scheme, perhaps credentials, hosts, path; options follow.
+MONGODB: Final = re.compile(r"(mongodb(?:\+srv)?://)(?:[^/?#]*@)?([^/?#@]+)(/[^?#]*)?.*")
 USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB: Final = 1024 * 1024
 HEADER_BYTES: Final = 4096
+MOST_ATTEMPTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Settings:
     broker_ca_file: str = ""
     embedded_broker: str = ""
     topic_prefix: str = ""
-    store_url: str = ""
+    store_url: str = field(default="", repr=False)
     orchestrator: str = "local"
     local_nodes: tuple[LocalNode, ...] = field(default=(LocalNode("local", frozenset(CAPABILITIES)),))
     user: str = "Admin"
@@ -83,7 +86,15 @@ class Settings:
     deploy_deadline_s: float = 300.0
     round_deadline_s: float = 3600.0
     learner_return_s: float = 60.0
+    check_deadline_s: float = 300.0
+    train_deadline_s: float = 0.0
+    package_deadline_s: float = 3600.0
+    serve_deadline_s: float = 300.0
+    stop_deadline_s: float = 60.0
+    retry_attempts: int = 8
+    retry_longest_s: float = 30.0
     log_level: str = "INFO"
+    keep_events_days: float = 90.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -112,7 +123,15 @@ class Settings:
             deploy_deadline_s=_positive(environment, "FLOPS_DEPLOY_DEADLINE_S", defaults.deploy_deadline_s),
             round_deadline_s=_positive(environment, "FLOPS_ROUND_DEADLINE_S", defaults.round_deadline_s),
             learner_return_s=_positive(environment, "FLOPS_LEARNER_RETURN_S", defaults.learner_return_s),
+            check_deadline_s=_positive(environment, "FLOPS_CHECK_DEADLINE_S", defaults.check_deadline_s),
+            train_deadline_s=_positive(environment, "FLOPS_TRAIN_DEADLINE_S", defaults.train_deadline_s),
+            package_deadline_s=_positive(environment, "FLOPS_PACKAGE_DEADLINE_S", defaults.package_deadline_s),
+            serve_deadline_s=_positive(environment, "FLOPS_SERVE_DEADLINE_S", defaults.serve_deadline_s),
+            stop_deadline_s=_positive(environment, "FLOPS_STOP_DEADLINE_S", defaults.stop_deadline_s),
+            retry_attempts=_count(environment, "FLOPS_RETRY_ATTEMPTS", defaults.retry_attempts),
+            retry_longest_s=_positive(environment, "FLOPS_RETRY_LONGEST_S", defaults.retry_longest_s),
             log_level=_one_of(environment, "FLOPS_LOG_LEVEL", LOG_LEVELS) or defaults.log_level,
+            keep_events_days=_positive(environment, "FLOPS_KEEP_EVENTS_DAYS", defaults.keep_events_days),
         )
         if settings.chunk_bytes + HEADER_BYTES > settings.max_payload_bytes:
             expected = f"at least {HEADER_BYTES} bytes less than FLOPS_MAX_PAYLOAD_BYTES"
@@ -134,9 +153,21 @@ def _home(text: str) -> Path:
 
 def _store_url(text: str) -> str:
     path = text.removeprefix(SQLITE)
-    if text and (path == text or not path.startswith("/") or path.endswith("/")):
-        raise InvalidSettingError("FLOPS_STORE_URL", text, "sqlite:///path/to/file")
+    is_file = path != text and path.startswith("/") and not path.endswith("/")
+    if text and not is_file and not is_mongodb(text):
+        expected = "sqlite:///path/to/file or mongodb://[user:password@]host[:port][/database]"
+        raise InvalidSettingError("FLOPS_STORE_URL", without_credentials(text), expected)
     return text
+
+
+def is_mongodb(url: str) -> bool:
+    """Whether a URL names a MongoDB server."""
+    return MONGODB.fullmatch(url) is not None
+
+
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown: without user, password and options."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", url).partition("?")[0]
 
 
 def _user(text: str) -> str:
@@ -157,6 +188,13 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
     if not 0 < number < float("inf"):
         raise InvalidSettingError(name, text, "a number above zero")
     return number
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "") or str(default)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_ATTEMPTS):
+        raise InvalidSettingError(name, text, f"a whole number from 1 to {MOST_ATTEMPTS}")
+    return int(text)
 
 
 def _prefix(environment: Mapping[str, str], name: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from tests.ml_repositories import commit_files, git, make_repository
 
 from flops.adapters.git import GitRepositories
-from flops.errors import RepositoryUnavailableError, StoppingError
+from flops.errors import RepositoryUnavailableError, RepositoryUnreachableError, StoppingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,13 +134,14 @@ def test_a_repository_that_is_not_there_is_told(repositories: Repositories, tmp_
     with pytest.raises(RepositoryUnavailableError) as caught:
         repositories.resolve(url)
     assert caught.value.url == url
+    assert not caught.value.retryable
     assert "not appear to be a git repository" in caught.value.reason
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1/o/r", "git://127.0.0.1:1/o/r", "ssh://git@127.0.0.1:1/o/r"])
 def test_a_host_that_does_not_answer_is_told(repositories: Repositories, url: str) -> None:
-    with pytest.raises(RepositoryUnavailableError) as caught:
+    with pytest.raises(RepositoryUnreachableError) as caught:
         repositories.resolve(url)
     assert "refused" in caught.value.reason or "connect" in caught.value.reason
     assert caught.value.remedy
@@ -148,7 +149,7 @@ def test_a_host_that_does_not_answer_is_told(repositories: Repositories, url: st
 
 def test_a_server_that_keeps_silent_is_given_up(source: Path) -> None:
     hanging = {**os.environ, "GIT_SSH_COMMAND": "sleep 60 #"}
-    with pytest.raises(RepositoryUnavailableError, match=r"did not answer within 0\.3 s"):
+    with pytest.raises(RepositoryUnreachableError, match=r"did not answer within 0\.3 s"):
         GitRepositories(hanging, list_timeout_s=0.3).resolve(f"git@example.org:{source}")
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from flops.child_process import FinishedChild, run_child
-from flops.errors import RepositoryUnavailableError
+from flops.errors import RepositoryUnavailableError, RepositoryUnreachableError
 from flops.repository.address import (
     EXAMPLE,
     RepositoryAddress,
@@ -50,6 +50,14 @@ _REMEDIES: Final = (
         _REACH,
     ),
 )
+# What may have passed when git is asked again. A name that cannot be resolved may be misspelt, or the network be down.
+_PASSING: Final = re.compile(
+    r"Could not resolve host|Name or service not known|name resolution|Connection (?:refused|reset|closed|timed out)"
+    r"|timed out|Network is unreachable|No route to host|unable to connect|returned error: (?:429|5\d\d)|early EOF"
+    r"|RPC failed|hung up unexpectedly|Failed to connect",
+    re.IGNORECASE,
+)
+_REFUSED: Final = re.compile(rf"{_FULL}|Permission denied|publickey|Host key verification failed", re.IGNORECASE)
 
 
 class GitRepositories:
@@ -181,10 +189,12 @@ def _failure(url: str, child: FinishedChild, timeout_s: float) -> RepositoryUnav
     shown = without_credentials(url)
     if child.exit_code is None:
         remedy = "Check that the host can be reached from this machine (VPN, proxy, firewall) and try again."
-        return RepositoryUnavailableError(shown, f"it did not answer within {timeout_s:g} s", remedy=remedy)
+        return RepositoryUnreachableError(shown, f"it did not answer within {timeout_s:g} s", remedy=remedy)
     said = without_credentials(child.errors)
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, said, re.IGNORECASE)), "")
-    return RepositoryUnavailableError(shown, f"git says: {_last_words(said)}", remedy=remedy)
+    is_passing = _PASSING.search(said) and not _REFUSED.search(said)
+    kind = RepositoryUnreachableError if is_passing else RepositoryUnavailableError
+    return kind(shown, f"git says: {_last_words(said)}", remedy=remedy)
 
 
 def _last_words(errors: str) -> str:

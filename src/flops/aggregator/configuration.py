@@ -12,7 +12,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class AggregatorConfig(BaseModel):
-    """The configuration in the aggregator's service specification. ``learners`` are the instances it waits for."""
+    """The configuration in the aggregator's service specification.
+
+    ``learners`` are the instances it waits for; it goes on from the checkpoint of the first of ``former``, instances of
+    earlier attempts, that has one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -28,6 +32,7 @@ class AggregatorConfig(BaseModel):
     commit: str = ""
     sla: dict[str, Any] = {}
     tracking_service: str
+    former: list[str] = []
 
     @property
     def minimums(self) -> Minimums:

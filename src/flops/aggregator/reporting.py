@@ -14,7 +14,10 @@ MAX_VALUE: Final = 500
 
 
 def round_metrics(finished: RoundFinished, learners: Sequence[str]) -> dict[str, float]:
-    """The metrics of one round; a learner's are numbered by its place in ``learners``, from 0."""
+    """The metrics of one round; a learner's are numbered by its place in ``learners``, from 0.
+
+    In the report of an earlier attempt learners have other names, and the number of their instance is the place.
+    """
     participants = finished.participants
     metrics: dict[str, float | None] = {
         "accuracy": finished.accuracy,
@@ -25,7 +28,9 @@ def round_metrics(finished: RoundFinished, learners: Sequence[str]) -> dict[str,
         "evaluate_examples": sum(participant.evaluate_examples for participant in participants),
     }
     for participant in participants:
-        name = f"learner_{learners.index(participant.learner)}"
+        is_known = participant.learner in learners
+        place = learners.index(participant.learner) if is_known else participant.learner.rpartition(".")[2]
+        name = f"learner_{place}"
         metrics |= {
             f"{name}_accuracy": participant.accuracy,
             f"{name}_loss": participant.loss,

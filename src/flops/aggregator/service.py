@@ -178,11 +178,15 @@ class _Training:
         raise StoppingError
 
     def _resume(self) -> Progress | None:
+        neighbours, former = self._context.directory.parent, self._config.former
+        self._checkpoints.inherit([neighbours / name / CHECKPOINT_DIRECTORY for name in former])
         progress, unreadable = self._checkpoints.load()
         if unreadable:
             where = f"round {progress.round}" if progress is not None else "the beginning"
             names = ", ".join(unreadable)
             self._tell(Warned(message=f"The checkpoint {names} cannot be read: the training goes on from {where}."))
+        elif former and progress is None:
+            self._tell(Warned(message="No earlier attempt has left a checkpoint: the training begins anew."))
         if progress is not None:
             self._catch_up(progress)
         return progress

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flops.adapters.local_images import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
     from flops.ports import Bus, ImageBuilder, Orchestrator, Registry, Repositories, Store, Tracking, TrainingData
+    from flops.retries import RetryPolicy
     from flops.settings import BrokerAccess, Settings
 
 CONNECT_TIMEOUT_S = 15.0
@@ -48,9 +49,16 @@ def connect(
     persistent: bool,
     will: tuple[str, bytes] | None = None,
     timeout_s: float = CONNECT_TIMEOUT_S,
+    is_small: bool = False,
 ) -> Bus:
-    """A connection to the broker that the settings name, or to the embedded one."""
-    with _without("dns"):  # paho would load dnspython, of no use without DNS SRV records: 3 MB in every process
+    """A connection to the broker that the settings name, or to the embedded one.
+
+    A small process can make no HTTPS request afterwards unless the broker itself wants TLS.
+    """
+    unneeded = ["dns"]  # paho would load dnspython, of no use without DNS SRV records: 3 MB in every process
+    if is_small and not settings.broker_url.startswith("mqtts:"):
+        unneeded.append("ssl")
+    with _without(*unneeded):
         from flops.adapters import mqtt  # noqa: PLC0415
 
     return mqtt.connect(
@@ -64,20 +72,20 @@ def connect(
 
 
 @contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Let an optional package look as if it were not installed, unless it is loaded already."""
-    is_loaded = package in sys.modules
-    if not is_loaded:
+def _without(*packages: str) -> Iterator[None]:
+    """Let optional packages look as if they were not installed, unless they are loaded already."""
+    hidden = [package for package in packages if package not in sys.modules]
+    for package in hidden:
         sys.modules[package] = None  # type: ignore[assignment]  # the documented way to make an import fail
     try:
         yield
     finally:
-        if not is_loaded:
+        for package in hidden:
             del sys.modules[package]
 
 
 def store_path(settings: Settings) -> Path:
-    """The file of the manager's store."""
+    """The file of the managers' store, where it is one."""
     from pathlib import Path  # noqa: PLC0415
 
     from flops.settings import SQLITE  # noqa: PLC0415
@@ -87,10 +95,26 @@ def store_path(settings: Settings) -> Path:
 
 
 def store(settings: Settings) -> Store:
-    """The manager's store."""
+    """The managers' store."""
+    from flops.settings import is_mongodb  # noqa: PLC0415
+
+    if is_mongodb(settings.store_url):
+        return _mongo_store(settings.store_url)
     from flops.adapters.sqlite_store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(store_path(settings))
+
+
+def _mongo_store(url: str) -> Store:
+    from flops.errors import InvalidSettingError  # noqa: PLC0415
+    from flops.settings import without_credentials  # noqa: PLC0415
+
+    try:
+        from flops.adapters.mongo_store import MongoStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        expected = "a store that is installed: for MongoDB, FLOps with its extra 'mongo'"
+        raise InvalidSettingError("FLOPS_STORE_URL", without_credentials(url), expected) from error
+    return MongoStore(url)
 
 
 def daemon(settings: Settings) -> DaemonClient:
@@ -124,8 +148,17 @@ def repositories(settings: Settings, stopping: threading.Event | None = None) ->
 def image_builder(settings: Settings, stopping: threading.Event | None = None) -> ImageBuilder:
     """What makes images; ``stopping`` ends what is running and leaves nothing half made."""
     from flops.adapters.local_images import LocalImageBuilder  # noqa: PLC0415
+    from flops.retries import Retries  # noqa: PLC0415
 
-    return LocalImageBuilder(settings.home, repositories(settings, stopping), stopping=stopping)
+    retries = Retries(retry_policy(settings), stopping)
+    return LocalImageBuilder(settings.home, repositories(settings, stopping), stopping=stopping, retries=retries)
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """How often, and after which waits, something is tried again."""
+    from flops.retries import RetryPolicy  # noqa: PLC0415
+
+    return RetryPolicy(settings.retry_attempts, settings.retry_longest_s)
 
 
 def local_image(settings: Settings, image: str) -> LocalImage:

@@ -38,6 +38,8 @@ SERVICE_FILE: Final = "FLOPS_SERVICE_FILE"
 FLUSH_TIMEOUT_S: Final = 5.0
 # These are of use to others only once they listen, and say so then.
 ANNOUNCED_BY_ROLE: Final = frozenset({"manager", "data", "tracking", "inference"})
+# There is one of these per project, so its size counts; it talks to nobody but the broker.
+SMALL_ROLES: Final = frozenset({"observer"})
 
 Announce = dict[str, Any]
 
@@ -75,7 +77,9 @@ class _Service:
         self._topics = adapters.topics(settings)
         self._presence_topic = self._topics.presence(identity.instance)
         will = (self._presence_topic, presence_payload(identity, online=False))
-        self._bus: Bus = adapters.connect(settings, identity.instance, persistent=True, will=will)
+        self._bus: Bus = adapters.connect(
+            settings, identity.instance, persistent=True, will=will, is_small=identity.role in SMALL_ROLES
+        )
         self._farewell = will
         self._events = self._publisher()
         self._context = ServiceContext(
@@ -157,14 +161,26 @@ class _Service:
             store=adapters.store(settings),
             orchestrator=adapters.orchestrator(settings),
             registry=adapters.registry(settings),
-            repositories=adapters.repositories(settings),
+            repositories=adapters.repositories(settings, self._context.stopping),
         )
         deadlines = Deadlines(
+            checking_s=settings.check_deadline_s,
             building_s=settings.build_deadline_s,
+            training_s=settings.train_deadline_s,
+            packaging_s=settings.package_deadline_s,
+            serving_s=settings.serve_deadline_s,
+            stopping_s=settings.stop_deadline_s,
             # The aggregator gives up first, since it knows which learners are missing.
             deploying_s=settings.deploy_deadline_s + settings.round_deadline_s,
         )
-        return run(ports, deadlines, platform_of(platform.machine()), self._context.stopping, self._announce)
+        return run(
+            ports,
+            deadlines,
+            platform_of(platform.machine()),
+            self._context.stopping,
+            self._announce,
+            retries=adapters.retry_policy(settings),
+        )
 
     def data(self) -> int:
         """Serve a node's training data."""
@@ -181,8 +197,11 @@ class _Service:
     def builder(self) -> int:
         """Build images."""
         from flops.builder.service import run  # noqa: PLC0415
+        from flops.retries import Retries  # noqa: PLC0415
 
-        return run(self._context, adapters.image_builder(self._settings, self._context.stopping), adapters.tracking)
+        retries = Retries(adapters.retry_policy(self._settings), self._context.stopping)
+        builder = adapters.image_builder(self._settings, self._context.stopping)
+        return run(self._context, builder, adapters.tracking, retries)
 
     def aggregator(self) -> int:
         """Run the rounds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from flops.delivery.service import ServiceContext
     from flops.ports import BuiltImage, ImageBuilder, Tracking
+    from flops.retries import FailedAttempt, Retries
 
 ACTOR_STEPS: Final = (
     BuildStepName.CLONE,
@@ -40,13 +42,15 @@ ACTOR_STEPS: Final = (
 MODEL_STEPS: Final = (BuildStepName.DOWNLOAD, BuildStepName.STORE)
 
 
-def run(context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[str], Tracking]) -> int:
+def run(
+    context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[str], Tracking], retries: Retries
+) -> int:
     """Build what the configuration asks for; returns the exit code.
 
     A build that fails is an event and the exit code 0: the service has done its work. A build that is stopped says
     nothing and leaves nothing.
     """
-    work = _Builder(context, builder, tracking_for)
+    work = _Builder(context, builder, tracking_for, retries)
     try:
         work.build()
     except StoppingError as error:
@@ -55,9 +59,11 @@ def run(context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[
 
 
 class _Builder:
-    def __init__(self, context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[str], Tracking]) -> None:
+    def __init__(
+        self, context: ServiceContext, builder: ImageBuilder, tracking_for: Callable[[str], Tracking], retries: Retries
+    ) -> None:
         self._context, self._config = context, context.config
-        self._builder, self._tracking_for = builder, tracking_for
+        self._builder, self._tracking_for, self._retries = builder, tracking_for, retries
         self._purpose: Literal["actors", "trained-model"] = (
             "actors" if self._config["purpose"] == "actors" else "trained-model"
         )
@@ -100,11 +106,20 @@ class _Builder:
         with tempfile.TemporaryDirectory(dir=directory, prefix="model-") as scratch:
             begun = time.monotonic()
             self._report(BuildStep(BuildStepName.DOWNLOAD))
-            url = config.get("tracking_url") or find_tracking_url(self._context, config["tracking_service"])
-            model = self._tracking_for(url).download_model(config["model_uri"], Path(scratch) / "model")
+            model = self._retries.insist(lambda: self._download(Path(scratch) / "model"), self._tell_failed_attempt)
             size_bytes = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
             self._report(BuildStep(BuildStepName.DOWNLOAD, time.monotonic() - begun, size_bytes))
             return [self._builder.build_trained_model(config["image"], config["base_image"], model, self._report)]
+
+    def _download(self, into: Path) -> Path:
+        """Fetch the model; the tracking server may be elsewhere than a moment ago."""
+        shutil.rmtree(into, ignore_errors=True)
+        config = self._config
+        url = config.get("tracking_url") or find_tracking_url(self._context, config["tracking_service"])
+        return self._tracking_for(url).download_model(config["model_uri"], into)
+
+    def _tell_failed_attempt(self, failed: FailedAttempt) -> None:
+        self._warn(failed.told("Downloading the model", failed.error.message), failed.error.remedy)
 
     def _report(self, step: BuildStep) -> None:
         if self._context.stopping.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from flops.errors import StoreUnavailableError, UndecodableMessageError
 from flops.wire.envelope import decode_json, encode_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -88,6 +90,25 @@ class Checkpoints:
             except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, UndecodableMessageError):
                 unreadable.append(file.name)
         return None, unreadable
+
+    def inherit(self, others: Sequence[Path]) -> bool:
+        """Go on from the first of other directories that has a checkpoint, unless there is one here; whether it does.
+
+        Raises:
+            StoreUnavailableError: the disk does not take it.
+        """
+        heritage = next((other for other in others if any(other.glob("round-*.npz"))), None)
+        if heritage is None or self._files():
+            return False
+        unfinished = self._directory.with_name(f".{self._directory.name}.unfinished")
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(heritage, unfinished)
+            shutil.rmtree(self._directory, ignore_errors=True)
+            unfinished.rename(self._directory)
+        except (OSError, shutil.Error) as error:
+            raise StoreUnavailableError(str(self._directory), str(error)) from error
+        return True
 
     def mark_reported(self, report: dict[str, Any]) -> None:
         """Note what was published of a round.

@@ -91,6 +91,21 @@ class ResourceConstraints(_Part):
     )
 
 
+MOST_SECONDS: Final = 31 * 24 * 3600
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
+
+
+class PhaseDeadlines(_Part):
+    """How many seconds each phase may take before the project fails; 0 means: as the installation is set."""
+
+    checking: Seconds = Field(0, description="Checking the repository, the data and the images.")
+    building: Seconds = Field(0, description="Building the actors' images.")
+    deploying: Seconds = Field(0, description="From deploying the actors to the first round.")
+    training: Seconds = Field(0, description="All rounds together.")
+    packaging: Seconds = Field(0, description="Building the trained model's image.")
+    serving: Seconds = Field(0, description="Until the inference server answers.")
+
+
 class ProjectSla(_Part):
     """What a user asks for with a project."""
 
@@ -114,6 +129,7 @@ class ProjectSla(_Part):
         [], max_length=2, description="What happens with the trained model; deploying needs building."
     )
     resource_constraints: ResourceConstraints = Field(ResourceConstraints(), description="Upper bounds for each actor.")
+    deadlines: PhaseDeadlines = Field(PhaseDeadlines(), description="How many seconds each phase may take.")
 
 
 class MockDataConfiguration(_Part):

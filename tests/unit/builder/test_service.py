@@ -10,8 +10,15 @@ from flops.adapters.memory_bus import MemoryBroker
 from flops.builder.service import run
 from flops.delivery.presence import presence_payload
 from flops.delivery.service import ServiceContext, ServiceIdentity
-from flops.errors import BuildFailedError, NotFoundError, RepositoryUnavailableError, StoppingError
+from flops.errors import (
+    BuildFailedError,
+    NotFoundError,
+    RepositoryUnavailableError,
+    StoppingError,
+    TrackingUnavailableError,
+)
 from flops.ports import ActorImages, BuildStep, BuiltImage
+from flops.retries import Retries, RetryPolicy
 from flops.settings import Settings
 from flops.wire.topics import Topics
 
@@ -38,6 +45,7 @@ TRAINED = {
     "model_uri": "runs:/1/model",
     "tracking_service": "tracking1.0",
 }
+RETRIES = Retries(RetryPolicy(attempts=3, longest_s=0.01))
 IDENTITY = ServiceIdentity("builder1", "builder1.0", "builder", "proj1", "Admin", "local", "a" * 24)
 TRACKING_IDENTITY = ServiceIdentity("tracking1", "tracking1.0", "tracking", "observatory", "Admin", "local", "")
 
@@ -131,7 +139,7 @@ def tracking_for(url: str) -> Tracking:
 
 def test_a_build_tells_every_step_and_every_image(make_context: MakeContext, events: FakeEvents) -> None:
     builder = FakeBuilder()
-    assert run(make_context(ACTORS), builder, tracking_for) == 0
+    assert run(make_context(ACTORS), builder, tracking_for, RETRIES) == 0
     assert told(events) == [
         "build.started",
         "build.step-started",
@@ -154,7 +162,7 @@ def test_a_build_that_fails_is_an_event(make_context: MakeContext, events: FakeE
     failure = BuildFailedError(
         "resolve", "no such thing", where="conda.yaml:3", remedy="Mend it.", details="x" * 99_999
     )
-    assert run(make_context(ACTORS), FakeBuilder(failure), tracking_for) == 0
+    assert run(make_context(ACTORS), FakeBuilder(failure), tracking_for, RETRIES) == 0
     last = events.published[-1].model_dump()
     assert told(events)[-1] == "build.failed"
     assert last | {"details": ""} == {
@@ -172,7 +180,7 @@ def test_any_expected_failure_is_told_with_the_step_it_happened_in(
     make_context: MakeContext, events: FakeEvents
 ) -> None:
     failure = RepositoryUnavailableError("https://git.example.org/o/r", "it is gone", remedy="Look for it.")
-    assert run(make_context(ACTORS), FakeBuilder(failure), tracking_for) == 0
+    assert run(make_context(ACTORS), FakeBuilder(failure), tracking_for, RETRIES) == 0
     last = events.published[-1].model_dump()
     assert (last["step"], last["remedy"]) == ("clone", "Look for it.")
     assert "it is gone" in last["reason"]
@@ -180,14 +188,14 @@ def test_any_expected_failure_is_told_with_the_step_it_happened_in(
 
 def test_what_was_not_expected_is_left_to_the_process_boundary(make_context: MakeContext) -> None:
     with pytest.raises(ZeroDivisionError):
-        run(make_context(ACTORS), FakeBuilder(ZeroDivisionError()), tracking_for)
+        run(make_context(ACTORS), FakeBuilder(ZeroDivisionError()), tracking_for, RETRIES)
 
 
 def test_a_trained_model_is_fetched_from_where_the_tracking_server_is(
     make_context: MakeContext, events: FakeEvents, tmp_path: Path
 ) -> None:
     builder = FakeBuilder()
-    assert run(make_context(TRAINED), builder, tracking_for) == 0
+    assert run(make_context(TRAINED), builder, tracking_for, RETRIES) == 0
     assert builder.models == {TRAINED["image"]: b"http://127.0.0.1:5000"}
     assert told(events) == [
         "build.started",
@@ -201,14 +209,34 @@ def test_a_trained_model_is_fetched_from_where_the_tracking_server_is(
 
 
 def test_a_model_that_is_not_there_is_a_failed_build(make_context: MakeContext, events: FakeEvents) -> None:
-    assert run(make_context({**TRAINED, "model_uri": "runs:/2/model"}), FakeBuilder(), tracking_for) == 0
+    assert run(make_context({**TRAINED, "model_uri": "runs:/2/model"}), FakeBuilder(), tracking_for, RETRIES) == 0
     last = events.published[-1].model_dump()
     assert (last["purpose"], last["step"]) == ("trained-model", "download model")
 
 
+def test_a_tracking_server_that_is_not_up_is_asked_again_and_every_attempt_told(
+    make_context: MakeContext, events: FakeEvents
+) -> None:
+    outages = [TrackingUnavailableError("it is starting"), TrackingUnavailableError("it is starting")]
+
+    def tracking_that_starts(url: str) -> Tracking:
+        if outages:
+            raise outages.pop()
+        return tracking_for(url)
+
+    assert run(make_context(TRAINED), FakeBuilder(), tracking_that_starts, RETRIES) == 0
+
+    warnings = [event.model_dump()["message"] for event in events.published if event.type == "service.warned"]
+    assert [message.partition(":")[0] for message in warnings] == [
+        "Downloading the model failed (attempt 1 of 3)",
+        "Downloading the model failed (attempt 2 of 3)",
+    ]
+    assert told(events)[-1] == "build.finished"
+
+
 def test_a_build_that_is_stopped_says_nothing_more(make_context: MakeContext, events: FakeEvents) -> None:
     context = make_context(ACTORS)
-    assert run(context, FakeBuilder(during=context.stopping.set), tracking_for) == StoppingError.exit_code
+    assert run(context, FakeBuilder(during=context.stopping.set), tracking_for, RETRIES) == StoppingError.exit_code
     assert told(events) == ["build.started", "build.step-started"]
 
 
@@ -216,7 +244,7 @@ def test_the_service_waits_for_confirmation_until_it_is_stopped(make_context: Ma
     events.confirms = False
     context = make_context(ACTORS)
     ended: list[int] = []
-    thread = threading.Thread(target=lambda: ended.append(run(context, FakeBuilder(), tracking_for)))
+    thread = threading.Thread(target=lambda: ended.append(run(context, FakeBuilder(), tracking_for, RETRIES)))
     thread.start()
     thread.join(0.2)
     assert thread.is_alive()

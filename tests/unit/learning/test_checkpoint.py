@@ -110,3 +110,36 @@ def test_the_best_has_the_highest_accuracy_then_the_lowest_loss(
 
 def test_without_accuracy_the_loss_decides() -> None:
     assert Best(1, None, 1.0, []).is_beaten_by(None, 0.9)
+
+
+def test_a_new_attempt_goes_on_from_the_first_that_has_a_checkpoint(tmp_path: Path) -> None:
+    Checkpoints(tmp_path / "first").save(progress(3))
+    Checkpoints(tmp_path / "first").mark_reported({"round": 3})
+    (tmp_path / "second").mkdir()
+    fresh = Checkpoints(tmp_path / "third")
+
+    assert fresh.inherit([tmp_path / "absent", tmp_path / "second", tmp_path / "first"])
+
+    loaded, unreadable = fresh.load()
+    assert loaded is not None
+    assert (loaded.round, unreadable, fresh.reports()) == (3, [], [{"round": 3}])
+    assert Checkpoints(tmp_path / "first").load()[0] is not None
+
+
+def test_what_an_attempt_has_reached_itself_is_not_replaced(tmp_path: Path) -> None:
+    Checkpoints(tmp_path / "first").save(progress(3))
+    second = Checkpoints(tmp_path / "second")
+    second.save(progress(5))
+
+    assert not second.inherit([tmp_path / "first"])
+
+    loaded, _ = second.load()
+    assert loaded is not None
+    assert loaded.round == 5
+
+
+def test_without_any_checkpoint_nothing_is_inherited(tmp_path: Path) -> None:
+    fresh = Checkpoints(tmp_path / "fresh")
+
+    assert not fresh.inherit([tmp_path / "absent"])
+    assert fresh.load() == (None, [])

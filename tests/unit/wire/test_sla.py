@@ -69,6 +69,12 @@ def test_an_sla_survives_being_written_and_read() -> None:
     assert parse_project_sla(sla.to_document()) == sla
 
 
+def test_deadlines_are_seconds_per_phase_and_optional() -> None:
+    sla = parse_project_sla(project(deadlines={"training": 90, "checking": 2.5}))
+    assert (sla.deadlines.training, sla.deadlines.checking, sla.deadlines.building) == (90, 2.5, 0)
+    assert parse_project_sla(sla.to_document()) == sla
+
+
 def test_both_post_training_steps_are_understood() -> None:
     sla = parse_project_sla(
         project(post_training_steps=["build_image_for_trained_model", "deploy_trained_model_image"])
@@ -133,6 +139,9 @@ def test_shipped_mock_data_slas_are_valid(file: Any) -> None:  # noqa: ANN401
         ({"resource_constraints": {"vcpus": float("inf")}}, "resource_constraints.vcpus", "must be a number"),
         ({"resource_constraints": {"vcpus": "1"}}, "resource_constraints.vcpus", 'must be a number, not "1"'),
         ({"resource_constraints": {"storage": False}}, "resource_constraints.storage", "whole number, not false"),
+        ({"deadlines": {"training": -1}}, "deadlines.training", "must be at least 0"),
+        ({"deadlines": {"building": 10**8}}, "deadlines.building", "must be at most 2,678,400"),
+        ({"deadlines": {"serving": "60"}}, "deadlines.serving", 'must be a number, not "60"'),
     ],
 )
 def test_a_fault_is_named_with_its_path(changes: dict[str, Any], path: str, message: str) -> None:
@@ -150,6 +159,8 @@ def test_a_fault_is_named_with_its_path(changes: dict[str, Any], path: str, mess
         ({"data_tags": ["x"]}, "data_tags", "It belongs into 'training_configuration'."),
         ({"training__memory": 3}, "training_configuration.memory", "It belongs into 'resource_constraints'."),
         ({"training__verbose": True}, "training_configuration.verbose", "It belongs to the top level."),
+        ({"deadlines": {"trainng": 60}}, "deadlines.trainng", "Did you mean 'training'?"),
+        ({"deadlines": {"stopping": 60}}, "deadlines.stopping", "Known are checking, building"),
         ({"zzzz": 1}, "zzzz", "Known are verbose, customerID,"),
     ],
 )

@@ -76,8 +76,7 @@ class ActorBuild:
         code = self.store.code(reference, self.order.commit)
         with self.progress.step(BuildStepName.CLONE) as done:
             if not code.is_dir():
-                fresh = private_directory(self.workplace / "code")
-                self.repositories.clone(self.order.url, self.order.commit, fresh)
+                fresh = self.progress.insist(self._clone)
                 remove_tree(fresh / ".git")
                 make_read_only(fresh)
                 private_directory(code.parent)
@@ -86,6 +85,12 @@ class ActorBuild:
                 code.chmod(0o500)
             done.size_bytes = size_of(code)
         return code
+
+    def _clone(self) -> Path:
+        fresh = self.workplace / "code"
+        remove_tree(fresh)
+        self.repositories.clone(self.order.url, self.order.commit, private_directory(fresh))
+        return fresh
 
     def _check(self, code: Path) -> None:
         """Look at the code without running it; what it depends on is known afterwards."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from flops.ports import ActorImages, BuildStep, Repositories
     from flops.project.images import ImageReference
+    from flops.retries import Retries
 
 MLMODEL: Final = "MLmodel"
 
@@ -41,9 +42,10 @@ class LocalImageBuilder:
         *,
         environment: Mapping[str, str] | None = None,
         stopping: threading.Event | None = None,
+        retries: Retries | None = None,
     ) -> None:
         self._home, self._store = home, LocalImageStore(home)
-        self._repositories, self._stopping = repositories, stopping
+        self._repositories, self._stopping, self._retries = repositories, stopping, retries
         self._environment = dict(os.environ if environment is None else environment)
 
     def build_actors(
@@ -52,13 +54,13 @@ class LocalImageBuilder:
         """See the port."""
         begun = time.monotonic()
         references = {actor: parse_image(image) for actor, image in order.images.items()}
-        progress = Progress(report, self._home)
+        progress = Progress(report, self._home, retries=self._retries, warn=warn)
         with ExitStack() as held, self._workplace(next(iter(references.values())), progress) as workplace:
             missing = {
                 actor: reference for actor, reference in references.items() if self._store.manifest(reference) is None
             }
             if missing:
-                uv = Uv(workplace, self._environment, self._stopping)
+                uv = Uv(workplace, self._environment, self._stopping, progress.insist)
                 ActorBuild(
                     order, self._store, self._repositories, uv, workplace, self._environment, progress, warn, held
                 ).run(missing)

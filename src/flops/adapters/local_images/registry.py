@@ -8,7 +8,7 @@ from flops.adapters.local_images.environments import remove_unused_environment
 from flops.adapters.local_images.locks import FileLock
 from flops.adapters.local_images.store import MANIFEST, LocalImageStore, Manifest
 from flops.adapters.local_images.trees import remove_tree
-from flops.errors import StoreUnavailableError
+from flops.errors import RegistryUnavailableError, StoreUnavailableError
 from flops.project.images import parse_image
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ class LocalImageRegistry:
 
     def exists(self, image: str) -> bool:
         """See the port."""
-        return self._store.manifest(parse_image(image)) is not None
+        try:
+            return self._store.manifest(parse_image(image)) is not None
+        except OSError as error:
+            raise RegistryUnavailableError(str(self._store.images), str(error)) from error
 
     def images(self) -> list[str]:
         """See the port."""

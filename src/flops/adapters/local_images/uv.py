@@ -6,11 +6,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from flops.adapters.local_images.pip_settings import uv_environment
+from flops.adapters.local_images.uv_failures import is_passing
 from flops.child_process import FinishedChild, run_child
+from flops.errors import FlopsError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 TIMEOUT_S: Final = 3600.0
@@ -20,7 +22,7 @@ _PINNED: Final = re.compile(
 )
 
 
-class UvFailedError(Exception):
+class UvFailedError(FlopsError):
     """uv has ended with an error; ``child`` holds what it said. Never leaves this package."""
 
     def __init__(self, child: FinishedChild) -> None:
@@ -28,14 +30,29 @@ class UvFailedError(Exception):
         self.child = child
 
 
-class Uv:
-    """Runs uv in directory ``scratch`` with the machine's own settings, and nothing of FLOps in its environment."""
+class UvUnreachableError(UvFailedError):
+    """What uv needs from the network could not be had now."""
 
-    def __init__(self, scratch: Path, environment: Mapping[str, str], stopping: threading.Event | None) -> None:
+    retryable = True
+
+
+class Uv:
+    """Runs uv in directory ``scratch`` with the machine's own settings, and nothing of FLOps in its environment.
+
+    What needs the network is done by ``insist``, which may do it again.
+    """
+
+    def __init__(
+        self,
+        scratch: Path,
+        environment: Mapping[str, str],
+        stopping: threading.Event | None,
+        insist: Callable[[Callable[[], FinishedChild]], FinishedChild],
+    ) -> None:
         import uv  # noqa: PLC0415  only builders have it
 
         self._program = uv.find_uv_bin()
-        self._scratch, self.stopping = scratch, stopping
+        self._scratch, self.stopping, self._insist = scratch, stopping, insist
         self._environment = uv_environment(environment)
         self._no_index = ["--no-index"] if self._environment.pop("UV_NO_INDEX", "") else []
 
@@ -48,7 +65,7 @@ class Uv:
         wanted, bounds = self._scratch / "requirements.in", self._scratch / "constraints.txt"
         wanted.write_text("\n".join([*requirements, ""]), "utf-8")
         bounds.write_text(constraints, "utf-8")
-        child = self._run(
+        child = self._run_online(
             "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras",
             *self._no_index, "--python", str(python), "--constraints", bounds.name, *_strategy(requirements),
             wanted.name,
@@ -64,7 +81,9 @@ class Uv:
         file = self._scratch / "lock.txt"
         file.write_text(lock, "utf-8")
         python = directory / "bin" / "python"
-        self._run("pip", "sync", "--quiet", *self._no_index, "--python", str(python), *_strategy([lock]), file.name)
+        self._run_online(
+            "pip", "sync", "--quiet", *self._no_index, "--python", str(python), *_strategy([lock]), file.name
+        )
 
     def installed_pythons(self) -> str:
         """What uv finds on this machine, as JSON."""
@@ -82,6 +101,9 @@ class Uv:
             return None
         return (directory / "bin" / "python").resolve()
 
+    def _run_online(self, *arguments: str) -> FinishedChild:
+        return self._insist(lambda: self._run(*arguments))
+
     def _run(self, *arguments: str, timeout_s: float = TIMEOUT_S) -> FinishedChild:
         child = run_child(
             [self._program, "--color", "never", "--no-progress", *arguments],
@@ -91,7 +113,8 @@ class Uv:
             directory=self._scratch,
         )
         if not child.succeeded:
-            raise UvFailedError(child)
+            kind = UvUnreachableError if is_passing(child.errors) else UvFailedError
+            raise kind(child)
         return child
 
 

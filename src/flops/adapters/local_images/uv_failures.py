@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from flops.errors import BuildFailedError
+from flops.errors import BuildFailedError, DownloadFailedError
 from flops.repository.address import without_credentials
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _NETWORK: Final = re.compile(
     r"dns error|error sending request|Connection refused|timed out|was disabled|Failed to fetch|certificate",
     re.IGNORECASE,
 )
+_LASTING: Final = re.compile(r"was disabled|certificate|HTTP status client error \(4(?!08|29)\d\d", re.IGNORECASE)
+_UNSATISFIABLE: Final = re.compile(r"No solution found|unsatisfiable")
 # What uv says, and what to try.
 _SPELLING: Final = (
     "Check the spelling; a conda package may have another name on the Python package index (list that under 'pip:')."
@@ -34,6 +36,12 @@ _REMEDIES: Final = (
     (r"no version of|only .* available", "Pin a version that exists."),
     (r"unsatisfiable|depends on", "Loosen or change one of these pins so that they fit together."),
 )
+
+
+def is_passing(said: str) -> bool:
+    """Whether uv has failed for a reason of the network that may pass."""
+    lasts = _LASTING.search(said) or _DISK_FULL.search(said) or _BUILD.search(said)
+    return bool(_NETWORK.search(said)) and not lasts and not _UNSATISFIABLE.search(said)
 
 
 def disk_full(step: str, where: str) -> BuildFailedError:
@@ -58,10 +66,10 @@ def build_failure(step: str, child: FinishedChild, dependencies: Dependencies, h
     if package is not None:
         return _sdist_failure(step, package["package"], dependencies, details)
     reason = _cause(said)
-    is_unsatisfiable = re.search(r"No solution found|unsatisfiable", said)
-    if not is_unsatisfiable and _NETWORK.search(said):
+    if not _UNSATISFIABLE.search(said) and _NETWORK.search(said):
         remedy = "Check this machine's connection to its package index (proxy, VPN, pip or uv settings) and try again."
-        return BuildFailedError(step, f"the package index cannot be used: {reason}", remedy=remedy, details=details)
+        kind = DownloadFailedError if is_passing(said) else BuildFailedError
+        return kind(step, f"the package index cannot be used: {reason}", remedy=remedy, details=details)
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, said)), "")
     return BuildFailedError(step, reason, where=_places(reason, dependencies), remedy=remedy, details=details)
 

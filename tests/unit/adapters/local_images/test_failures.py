@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flops.adapters.local_images.progress import Progress
-from flops.adapters.local_images.uv import UvFailedError, versions_in, without_hashes
+from flops.adapters.local_images.uv import UvFailedError, UvUnreachableError, versions_in, without_hashes
+from flops.adapters.local_images.uv_failures import is_passing
 from flops.child_process import FinishedChild
-from flops.errors import BuildFailedError, RepositoryUnavailableError
+from flops.errors import BuildFailedError, DownloadFailedError, RepositoryUnavailableError
 from flops.project.images import BuildStepName
 from flops.repository.dependencies import Dependencies, Requirement
+from flops.retries import Retries, RetryPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +86,56 @@ def test_an_index_that_does_not_answer_is_told_without_its_credentials(tmp_path:
     failure = failure_of(uv_said(said), tmp_path)
     assert "package index cannot be used" in failure.reason
     assert "secret" not in failure.reason + failure.details
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("error: Failed to fetch: `https://e.org/simple/six/`\n  cause: dns error", True),
+        ("error: Request failed after 3 retries\n  cause: error sending request\n  cause: Connection refused", True),
+        ("error: Failed to fetch `https://e.org/x`\n  cause: HTTP status server error (503 Service Unavailable)", True),
+        ("error: Failed to fetch `https://e.org/x`\n  cause: HTTP status client error (403 Forbidden)", False),
+        ("error: Failed to fetch\n  cause: invalid peer certificate: UnknownIssuer", False),
+        (
+            "error: No solution found when resolving dependencies\n  cause: six was disabled, unsatisfiable",
+            False,
+        ),
+        ("error: Failed to build `six==1`\n  cause: Connection refused", False),
+    ],
+)
+def test_only_what_may_pass_is_worth_another_attempt(said: str, passes: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    assert is_passing(said) is passes
+    assert isinstance(failure_of(uv_said(said), tmp_path), DownloadFailedError) is passes
+
+
+def test_every_attempt_that_is_followed_by_another_is_told(tmp_path: Path) -> None:
+    said, warnings = ["error: Failed to fetch\n  cause: dns error"] * 2, list[str]()
+    retries = Retries(RetryPolicy(attempts=3, longest_s=0.01))
+    progress = Progress(lambda _: None, tmp_path, retries=retries, warn=lambda message, _: warnings.append(message))
+
+    def fetch() -> str:
+        if said:
+            raise UvUnreachableError(FinishedChild(1, "", said.pop()))
+        return "fetched"
+
+    with progress.step(BuildStepName.RESOLVE):
+        assert progress.insist(fetch) == "fetched"
+
+    assert [message.partition(" (")[2][:14] for message in warnings] == ["attempt 1 of 3", "attempt 2 of 3"]
+    assert "the package index cannot be used: dns error" in warnings[0]
+
+
+def test_what_does_not_pass_is_attempted_once(tmp_path: Path) -> None:
+    progress = Progress(lambda _: None, tmp_path, retries=Retries(RetryPolicy(3, 0.01)), warn=pytest.fail)
+    attempts: list[int] = []
+
+    def resolve() -> None:
+        attempts.append(1)
+        raise uv_said("error: No solution found")
+
+    with pytest.raises(BuildFailedError), progress.step(BuildStepName.RESOLVE):
+        progress.insist(resolve)
+    assert attempts == [1]
 
 
 def test_a_uv_that_does_not_end_is_told(tmp_path: Path) -> None:
