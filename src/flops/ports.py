@@ -209,6 +209,9 @@ class Store(Protocol):
     def projects(self, user: str = "") -> list[ProjectRecord]:
         """All projects, or those of one user, newest first."""
 
+    def live(self, owner: str) -> list[ProjectRecord]:
+        """The projects of a manager that have not ended."""
+
     def events(self, project_id: str, *, after: int, limit: int) -> list[tuple[int, Envelope]]:
         """Saved events with their positions (from 1, without gaps), after a position."""
 
@@ -317,6 +320,9 @@ class Orchestrator(Protocol):
         Returns when nothing of it runs any more.
         """
 
+    def restart(self, instance_id: str) -> None:
+        """Kill an instance that hangs; it is started again, or fails, as if it had crashed. Without effect on others."""
+
     def forget(self, service_name: str) -> None:
         """Undeploy a service and remove all that it has left behind, its logs included."""
 
@@ -362,7 +368,11 @@ class Registry(Protocol):
     """Images by reference ``<owner>/<repository>/<actor>:<tag>``."""
 
     def exists(self, image: str) -> bool:
-        """Whether the image is complete and can be run."""
+        """Whether the image is complete and can be run.
+
+        Raises:
+            RegistryUnavailableError: the registry cannot be asked.
+        """
 
     def delete(self, image: str) -> None:
         """Remove the image. Idempotent."""

@@ -21,6 +21,7 @@ class FakeOrchestrator:
     def __init__(self) -> None:
         self.deployed: dict[str, ServiceSpec] = {}
         self.deployments: list[str] = []
+        self.restarted: list[str] = []
         self.outages = 0
         self._apps: list[App] = []
         self._states: dict[str, InstanceState] = {}
@@ -49,6 +50,9 @@ class FakeOrchestrator:
 
     def undeploy(self, service_name: str) -> None:
         self.deployed.pop(service_name, None)
+
+    def restart(self, instance_id: str) -> None:
+        self.restarted.append(instance_id)
 
     def forget(self, service_name: str) -> None:
         self.undeploy(service_name)

@@ -16,7 +16,7 @@ from flops.errors import (
     StoreUnavailableError,
     UndecodableMessageError,
 )
-from flops.wire.confirmation import decode_watermarks
+from flops.wire.confirmation import decode_confirmation
 from flops.wire.envelope import Envelope
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 RESEND_AFTER_S = 10.0
 RESEND_LAST_S = 300.0
 RESEND_AT_ONCE = 500
+NEW_OWNER_S = 0.5
 POLL_S = 0.5
 
 
@@ -45,6 +46,8 @@ class Unconfirmed(Protocol):
 class OutboxKeeper:
     """Sends again what the manager has not confirmed: after a reconnect, and while confirmations fail to come.
 
+    A manager that has taken the project over from another, as its confirmations tell, is sent everything soon.
+
     A daemon thread listens to the manager's confirmations. As long as none comes, the pause between two repetitions
     doubles, and at most ``RESEND_AT_ONCE`` messages are repeated, so that a manager that was away is not buried.
     ``sending`` is held while messages are sent, so that a repetition never overtakes what is being numbered.
@@ -58,7 +61,7 @@ class OutboxKeeper:
         self._source, self._project_id = source, project_id
         self._closing = threading.Event()
         self._confirmed = threading.Condition()
-        self._watermark = 0
+        self._watermark, self._owner = 0, ""
         self._pause_s = RESEND_AFTER_S
         self._due = 0.0
         self._connection = 0
@@ -98,12 +101,14 @@ class OutboxKeeper:
         if not payload:
             return
         try:
-            watermark = decode_watermarks(topic, payload).get(self._source, 0)
+            watermarks, owner = decode_confirmation(topic, payload)
         except UndecodableMessageError as error:
             log.warning("confirmation ignored", extra={"topic": topic, "reason": error.reason})
             return
+        watermark = watermarks.get(self._source, 0)
+        is_new_owner, self._owner = owner != self._owner, owner
         self._pause_s = RESEND_AFTER_S
-        next_due = time.monotonic() + self._pause_s
+        next_due = time.monotonic() + (NEW_OWNER_S if is_new_owner else self._pause_s)
         self._due = next_due if watermark > self._watermark else min(self._due, next_due)
         self._watermark = max(self._watermark, watermark)
         self._outbox.confirm(self._project_id, watermark)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,6 +13,9 @@ from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.rates import Rate
 from flops.delivery.requests import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
+from flops.manager.bare_requests import ID_LENGTH
+from flops.manager.gaps import Gaps
+from flops.manager.kept import SomebodyElsesError
 from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
 from flops.wire.events import MANAGER, CancellationRequested, Event, ProjectAccepted, ProjectRejected
@@ -22,22 +24,29 @@ from flops.wire.requests import Presence, ProjectAnswer
 from flops.wire.sla import parse_project_sla, unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import threading
+    from collections.abc import Callable
 
+    from flops.manager.bare_requests import BareRequests
+    from flops.manager.kept import KeptMessage
     from flops.manager.placement import Placements
     from flops.manager.projects import Projects
     from flops.manager.requests import Requests
-    from flops.ports import Bus, Delivery, Store
+    from flops.manager.succession import Succession
+    from flops.ports import Bus, Delivery, ProjectRecord, Store
     from flops.wire.sla import ProjectSla
     from flops.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
-_ID_LENGTH: Final = 24
+GAP_TICK_S: Final = 1.0
 
 
 class Intake:
-    """Handles one message after the other and acknowledges it when what follows from it is durable."""
+    """Handles one message after the other and acknowledges it when what follows from it is durable.
+
+    Of several managers one answers questions, and each handles what is reported of its own projects.
+    """
 
     def __init__(  # noqa: PLR0913  the manager's parts
         self,
@@ -48,12 +57,18 @@ class Intake:
         projects: Projects,
         placements: Placements,
         requests: Requests,
+        succession: Succession,
+        bare_requests: BareRequests,
+        hear_presence: Callable[[Presence], None],
         platform: str,
+        gaps: Gaps | None = None,
     ) -> None:
         self._bus, self._topics, self._store = bus, topics, store
         self._projects, self._placements, self._requests = projects, placements, requests
-        self._platform = platform
+        self._succession, self._bare_requests = succession, bare_requests
+        self._hear_presence, self._platform = hear_presence, platform
         self._dead_letters = DeadLetters(self._keep_dead_letter)
+        self._gaps = Gaps() if gaps is None else gaps
         self._rejections = Rate(REJECTIONS_AT_ONCE, REJECTIONS_PER_S)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
             ("events",): self._event,
@@ -70,13 +85,19 @@ class Intake:
         topics = self._topics
         return [topics.project_events(), topics.project_inbox(), topics.project_cancel(), topics.presence()]
 
-    def handle(self, delivery: Delivery) -> None:
-        """Handle one message. What cannot be decoded or handled is kept as a dead letter, so that it never loops."""
+    def handle(self, delivery: Delivery, *, kept_since: float | None = None) -> None:
+        """Handle one message. What cannot be decoded or handled is kept as a dead letter, so that it never loops.
+
+        ``kept_since`` says since when another manager should have handled it.
+
+        Raises:
+            SomebodyElsesError: another manager has to handle it, and might never see it again.
+        """
         try:
-            self._dispatch(delivery)
+            self._dispatch(delivery, kept_since)
         except UndecodableMessageError as error:
-            self._dead_letters.take(delivery, error)
-        except FlopsError:
+            self._put_aside(delivery, error)
+        except (FlopsError, SomebodyElsesError):
             raise
         except Exception as error:  # a process boundary: one message must not stop the manager
             log.exception("message met the unexpected", extra={"topic": delivery.topic})
@@ -85,13 +106,23 @@ class Intake:
         else:
             delivery.acknowledge()
 
+    def handle_kept(self, message: KeptMessage) -> None:
+        """Handle a message that was somebody else's, and may be so still; raises as ``handle``."""
+        self.handle(message.delivery, kept_since=message.time)
+
+    def _put_aside(self, delivery: Delivery, error: UndecodableMessageError) -> None:
+        if self._succession.is_holder:
+            self._dead_letters.take(delivery, error)
+        else:
+            delivery.acknowledge()
+
     def _keep_dead_letter(self, topic: str, payload: bytes, reason: str) -> None:
         self._store.keep_dead_letter(topic, payload, reason, time.time())
 
-    def _dispatch(self, delivery: Delivery) -> None:
+    def _dispatch(self, delivery: Delivery, kept_since: float | None) -> None:
         topic = delivery.topic
         if topic == self._topics.project_start():
-            self._start(delivery)
+            self._start(delivery, kept_since)
             return
         if self._topics.instance_of(topic) is not None:
             self._presence(delivery)
@@ -104,23 +135,31 @@ class Intake:
             self._request(delivery)
 
     def _request(self, delivery: Delivery) -> None:
-        """Whoever asks what cannot be understood is told so, where the message says where to; nobody waits in vain."""
+        """Whoever asks what cannot be understood is told so, where the message says where to; nobody waits in vain.
+
+        While nobody can answer nothing is kept: whoever asks, asks again.
+        """
+        if not self._succession.is_holder:
+            return
         try:
             self._requests.serve(self._topics.tail_of(delivery.topic), delivery)
         except UndecodableMessageError as error:
             refuse(self._bus, delivery, _asker_of(delivery), error)
             raise
 
-    def _start(self, delivery: Delivery) -> None:
+    def _start(self, delivery: Delivery, kept_since: float | None) -> None:
+        if not self._succession.is_holder:
+            raise SomebodyElsesError(self._succession.holder)
         envelope = _envelope_if_wrapped(delivery)
-        project_id = _project_id_for(envelope)
         try:
             sla = self._sla(envelope.data if envelope else delivery.payload)
         except InvalidSlaError as error:
-            self._reject(project_id, delivery, envelope, error)
+            self._reject(delivery, envelope, error)
             return
         accepted = ProjectAccepted(user=sla.customer_id, sla=sla.to_document())
         try:
+            self._succession.make_sure_of_office()
+            project_id = self._project_id_for(delivery, envelope, kept_since)
             self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
         except StoreUnavailableError as error:
             if not (envelope and envelope.reply_to):
@@ -136,7 +175,13 @@ class Intake:
             raise InvalidSlaError(faults)
         return sla
 
-    def _reject(self, project_id: str, delivery: Delivery, envelope: Envelope | None, error: InvalidSlaError) -> None:
+    def _project_id_for(self, delivery: Delivery, envelope: Envelope | None, kept_since: float | None) -> str:
+        """The same request makes the same project, however often it is delivered."""
+        if envelope is None:
+            return self._bare_requests.project_for(delivery, kept_since=kept_since)
+        return _id_from(f"{envelope.source}\n{envelope.id}".encode())
+
+    def _reject(self, delivery: Delivery, envelope: Envelope | None, error: InvalidSlaError) -> None:
         """Answer whoever asked; and tell everybody, since a bare SLA says nothing of who sent it.
 
         In a flood of broken SLAs most are put aside unanswered: an answer takes longer than finding them out.
@@ -145,6 +190,7 @@ class Intake:
             raise UndecodableMessageError(delivery.topic, f"its SLA is broken, as too many are ({error.errors[0]})")
         errors: list[dict[str, Any]] = [asdict(fault) for fault in error.errors]
         refuse(self._bus, delivery, envelope, error, errors=errors)
+        project_id = _id_from(f"{envelope.source}\n{envelope.id}".encode() if envelope else delivery.payload)
         event = ProjectRejected(reason=error.message, errors=errors, remedy="Check it with 'flops sla validate FILE'.")
         told = Envelope(
             id=f"{project_id}:rejected",
@@ -160,36 +206,87 @@ class Intake:
         envelope = decode_envelope(delivery.topic, delivery.payload, EVENT)
         if envelope.source == MANAGER:
             return
-        event, fault = _event_of(envelope)
-        if fault and not envelope.sequence:
-            raise fault
-        # One without effect is kept with the project's other events, too: what its source says next must not wait.
-        self._confirm(project_id, envelope, self._projects.received(project_id, envelope, event))
+        fault = self._receive(project_id, envelope)
         if fault:
             raise fault
+
+    def _receive(self, project_id: str, envelope: Envelope) -> UndecodableMessageError | None:
+        """Handle an event, and then what was heard beyond the gap that it closes; returns why it has no effect."""
+        fault, following = self._receive_one(project_id, envelope)
+        while following:
+            _, following = self._receive_one(project_id, following)
+        return fault
+
+    def _receive_one(
+        self, project_id: str, envelope: Envelope
+    ) -> tuple[UndecodableMessageError | None, Envelope | None]:
+        event, fault = _event_of(envelope)
+        if fault and not envelope.sequence:
+            return fault, None
+        # One without effect is kept with the project's other events, too: what its source says next must not wait.
+        record = self._projects.received(project_id, envelope, event)
+        if record and record.owner != self._projects.owner and not envelope.sequence:
+            raise SomebodyElsesError(record.owner)
+        self._confirm(project_id, envelope, record)
+        if record is None or record.owner != self._projects.owner:
+            return fault, None
+        watermark = record.watermarks.get(envelope.source, 0)
+        if envelope.sequence > watermark:
+            self._gaps.hold(project_id, envelope)
+        return fault, self._gaps.following(project_id, envelope.source, watermark)
+
+    def watch_gaps(self, stopping: threading.Event) -> None:
+        """Wait for events that are missing, but not for ever: say so in the project, and go on with what came later."""
+        while not stopping.wait(GAP_TICK_S):
+            for project_id, source, last in self._gaps.overdue():
+                try:
+                    self._give_up(project_id, source, last)
+                except FlopsError as error:
+                    log.warning("a gap is watched further", extra={"project": project_id, "reason": str(error)})
+
+    def _give_up(self, project_id: str, source: str, last: int) -> None:
+        record = self._projects.give_up(project_id, source, last)
+        if record is None or record.owner != self._projects.owner:
+            self._gaps.forget(project_id, source)
+        elif following := self._gaps.following(project_id, source, record.watermarks.get(source, 0)):
+            self._receive(project_id, following)
 
     def _entry(self, project_id: str, delivery: Delivery) -> None:
         entry = decode_envelope(delivery.topic, delivery.payload, CONTROL)
         self._confirm(project_id, entry, self._projects.keep_entry(project_id, entry))
 
-    def _confirm(self, project_id: str, envelope: Envelope, watermarks: Mapping[str, int] | None) -> None:
-        """Confirm what is durable; what belongs to no project is not kept, so its producer need not keep it either."""
-        if not envelope.sequence:
+    def _confirm(self, project_id: str, envelope: Envelope, record: ProjectRecord | None) -> None:
+        """Confirm what is durable; what belongs to no project is not kept, so its producer need not keep it either.
+
+        What belongs to another manager's project is that one's to confirm: until then its producer sends it again.
+        """
+        if not envelope.sequence or (record and record.owner != self._projects.owner):
             return
-        confirmed = {envelope.source: envelope.sequence} if watermarks is None else dict(watermarks)
-        topic = self._topics.project_confirmed(project_id)
-        self._bus.publish(topic, encode_watermarks(confirmed), retain=watermarks is not None)
+        confirmed = {envelope.source: envelope.sequence} if record is None else dict(record.watermarks)
+        payload = encode_watermarks(confirmed, owner=self._projects.owner)
+        self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=record is not None)
+
+    def confirm_again(self, project_id: str) -> None:
+        """Say what is durable of an adopted project: what its services have told the former manager comes again."""
+        record = self._store.load(project_id)
+        if record and record.owner == self._projects.owner:
+            payload = encode_watermarks(dict(record.watermarks), owner=self._projects.owner)
+            self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=True)
 
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
         envelope = _envelope_if_wrapped(delivery)
         event = CancellationRequested(by=str(envelope.data.get("by", ""))[:128] if envelope else "")
         event_id = envelope.id if envelope else f"{project_id}:cancel"
-        self._projects.happened(project_id, event, event_id=event_id)
+        record = self._projects.happened(project_id, event, event_id=event_id)
+        if record and record.owner != self._projects.owner:
+            raise SomebodyElsesError(record.owner)
 
     def _presence(self, delivery: Delivery) -> None:
         if delivery.payload:
             envelope = decode_envelope(delivery.topic, delivery.payload, CONTROL)
-            self._placements.hear(_presence_of(delivery.topic, envelope))
+            presence = _presence_of(delivery.topic, envelope)
+            self._placements.hear(presence)
+            self._hear_presence(presence)
 
 
 def _event_of(envelope: Envelope) -> tuple[Event | None, UndecodableMessageError | None]:
@@ -230,8 +327,5 @@ def _asker_of(delivery: Delivery) -> Envelope | None:
     return envelope_of(delivery.topic, asker)
 
 
-def _project_id_for(envelope: Envelope | None) -> str:
-    """The same request makes the same project, however often it is delivered."""
-    if envelope is None:
-        return secrets.token_hex(_ID_LENGTH // 2)
-    return hashlib.sha256(f"{envelope.source}\n{envelope.id}".encode()).hexdigest()[:_ID_LENGTH]
+def _id_from(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:ID_LENGTH]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from typing import TYPE_CHECKING
 
 from flops.errors import DeploymentRefusedError, FlopsError, RepositoryUnavailableError, StoppingError
@@ -42,12 +41,13 @@ class Performer:
         placements: Placements,
         removal: Removal,
         retries: RetryPolicy,
+        now: Callable[[], float],
         share: Callable[[], float] = random.random,
     ) -> None:
         self._bus, self._topics, self._store = bus, topics, store
         self._orchestrator, self._registry, self._repositories = orchestrator, registry, repositories
         self._placements, self._removal = placements, removal
-        self._retries, self._share = retries, share
+        self._retries, self._now, self._share = retries, now, share
 
     def perform(self, item: PendingItem, attempt: int, projects: Projects) -> float | None:
         """Do one item, tell what came of it, and clear it; returns after how many seconds to try again if at all."""
@@ -66,6 +66,8 @@ class Performer:
 
     def _command(self, item: PendingItem, command: c.Command, attempt: int, projects: Projects) -> float | None:
         record = self._store.load(item.project_id)
+        if record is not None and record.owner != projects.owner:
+            return None
         if is_wanted(record.project if record else None, command):
             try:
                 event = self._do(item.project_id, command)
@@ -122,6 +124,9 @@ class Performer:
             case c.Undeploy(service):
                 self._removal.undeploy(service)
                 return e.ServiceRemoved(service=service)
+            case c.Restart(instance):
+                self._orchestrator.restart(instance)
+                return None
             case c.ResolveRepository(url):
                 return e.RepositoryResolved(url=url, commit=self._repositories.resolve(url))
             case c.FindPlacement(data_tags, learners):
@@ -130,7 +135,7 @@ class Performer:
                 missing = [image for image in images if not self._registry.exists(image)]
                 return e.ImagesMissing(images=missing) if missing else e.ImagesFound(images=list(images))
             case c.SetDeadline(name, after_s):
-                self._store.set_deadline(Deadline(project_id, name, time.time() + after_s, after_s))
+                self._store.set_deadline(Deadline(project_id, name, self._now() + after_s, after_s))
                 return None
             case c.Announce(event):
                 return event

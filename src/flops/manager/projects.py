@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import zlib
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -15,37 +17,54 @@ from flops.project.glance import first_status, follow
 from flops.project.state import Deadlines, Project
 from flops.project.workflow import step
 from flops.wire.envelope import Envelope
-from flops.wire.events import MANAGER, Event, PhaseEntered, ProjectAccepted
+from flops.wire.events import MANAGER, Event, EventsMissing, PhaseEntered, ProjectAccepted
+from flops.wire.limits import MAX_SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flops.ports import Store
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 20
+LOCKS: Final = 64
 
 
 class Projects:
-    """All projects. ``hand_over`` gets what a saved step wants done, in order."""
+    """The projects of one manager, its ``owner``; those of others are left alone.
+
+    ``hand_over`` gets what a saved step wants done, in order: a project is locked from its loading until then. Whoever
+    has saved it meanwhile, in another process, makes the step begin anew.
+    """
 
     def __init__(
         self, store: Store, deadlines: Deadlines, hand_over: Callable[[Sequence[PendingItem]], None], *, owner: str
     ) -> None:
-        self._store, self._deadlines, self._hand_over, self._owner = store, deadlines, hand_over, owner
-        self._lock = threading.RLock()
+        self.owner = owner
+        self._store, self._deadlines, self._hand_over = store, deadlines, hand_over
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
 
     def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> None:
         """Make a new project of its first event, unless it exists already."""
-        with self._lock:
+        with self._lock_of(project_id):
             if self._store.load(project_id) is None:
                 status = first_status(project_id, datetime.now(UTC).isoformat())
-                record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status, owner=self._owner)
+                record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status, owner=self.owner)
                 self._advance(record, _own(record, accepted, f"{project_id}:begin", cause), accepted)
 
-    def happened(self, project_id: str, event: Event, *, event_id: str, cause: str = "", phase: str = "") -> None:
-        """Handle an event that the manager itself has to tell. Idempotent in ``event_id``.
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Let nothing happen to any project meanwhile."""
+        with ExitStack() as locks:
+            for lock in self._locks:
+                locks.enter_context(lock)
+            yield
+
+    def happened(
+        self, project_id: str, event: Event, *, event_id: str, cause: str = "", phase: str = ""
+    ) -> ProjectRecord | None:
+        """Handle an event that the manager itself has to tell, once; returns as ``received`` does.
 
         With ``phase`` given, it is none for a project that is in another one.
         """
@@ -55,16 +74,27 @@ class Projects:
                 return record
             return self._advance(record, _own(record, event, event_id, cause), event)
 
-        self._handle(project_id, happen)
+        return self._handle(project_id, happen)
 
-    def received(self, project_id: str, envelope: Envelope, event: Event | None) -> Mapping[str, int] | None:
-        """Handle an event from the wire once; returns the project's watermarks, or None if there is no such project.
+    def requested(self, project_id: str, event: Event, *, event_id: str) -> ProjectRecord | None:
+        """Handle what was asked for; from then on this manager takes care of the project, if another one did."""
+        with self._lock_of(project_id):
+            record = self._store.load(project_id)
+            if record is not None and record.owner != self.owner:
+                self._store.save(replace(record, owner=self.owner))
+                pending = self._store.pending(self.owner)
+                self._hand_over([item for item in pending if item.project_id == project_id])
+        return self.happened(project_id, event, event_id=event_id)
+
+    def received(self, project_id: str, envelope: Envelope, event: Event | None) -> ProjectRecord | None:
+        """Handle an event from the wire once; returns the project's record, or None if there is no such project.
 
         One that comes before its predecessors changes nothing and stays unconfirmed, so its producer sends it again.
+        The record of somebody else's project is returned as it is.
         """
         return self._handle(project_id, lambda record: self._hear(record, envelope, event))
 
-    def keep_entry(self, project_id: str, entry: Envelope) -> Mapping[str, int] | None:
+    def keep_entry(self, project_id: str, entry: Envelope) -> ProjectRecord | None:
         """Keep an inbox entry of the project's own observer; returns as ``received`` does.
 
         Raises:
@@ -72,27 +102,45 @@ class Projects:
         """
         return self._handle(project_id, lambda record: self._keep(record, entry))
 
-    def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> Mapping[str, int] | None:
-        with self._lock:
+    def give_up(self, project_id: str, source: str, last: int) -> ProjectRecord | None:
+        """Wait no longer for what a source has told up to number ``last``, and say so; returns as ``received``."""
+
+        def skip(record: ProjectRecord) -> ProjectRecord:
+            first = record.watermarks.get(source, 0) + 1
+            if first > last:
+                return record
+            missing = EventsMissing(source=source, first=first, last=last)
+            record = replace(record, watermarks={**record.watermarks, source: last})
+            event_id = f"{project_id}:missing:{zlib.crc32(source.encode())}:{last}"
+            return self._advance(record, _own(record, missing, event_id, ""), missing)
+
+        return self._handle(project_id, skip)
+
+    def _lock_of(self, project_id: str) -> threading.Lock:
+        return self._locks[zlib.crc32(project_id.encode()) % LOCKS]
+
+    def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> ProjectRecord | None:
+        with self._lock_of(project_id):
             for _ in range(MAX_ATTEMPTS):
                 record = self._store.load(project_id)
-                if record is None:
-                    return None
+                if record is None or record.owner != self.owner:
+                    return record
                 try:
-                    return change(record).watermarks
+                    return change(record)
                 except StaleVersionError:
                     continue
         raise StaleVersionError(project_id)
 
     def _hear(self, record: ProjectRecord, envelope: Envelope, event: Event | None) -> ProjectRecord:
-        if envelope.sequence and not _is_next(record, envelope):
+        if envelope.sequence > record.watermarks.get(envelope.source, 0) + 1:
             return record
-        if self._store.has_event(record.project.id, envelope.id):
+        is_next, is_known = _is_next(record, envelope), self._store.has_event(record.project.id, envelope.id)
+        if is_known and not is_next:
             return record
-        if envelope.sequence:
-            record = _with_watermark(record, envelope)
-        if event is None:
-            return self._store.save(record, events=[envelope])
+        # One with an old number that is not known was given up, or its producer has lost its count: it is news.
+        record = _with_watermark(record, envelope) if is_next else record
+        if event is None or is_known:
+            return self._store.save(record, events=[] if is_known else [envelope])
         return self._advance(record, envelope, event)
 
     def _keep(self, record: ProjectRecord, entry: Envelope) -> ProjectRecord:
@@ -146,4 +194,6 @@ def _is_next(record: ProjectRecord, envelope: Envelope) -> bool:
 
 
 def _with_watermark(record: ProjectRecord, envelope: Envelope) -> ProjectRecord:
+    if envelope.source not in record.watermarks and len(record.watermarks) >= MAX_SOURCES:
+        raise UndecodableMessageError(envelope.type, f"its project has {MAX_SOURCES:,} sources of events already")
     return replace(record, watermarks={**record.watermarks, envelope.source: envelope.sequence})

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flops.delivery.fairness import Turns
 from flops.errors import FlopsError
+from flops.manager.bare_requests import BareRequests
+from flops.manager.clock import SteadyClock, elapsed_s
 from flops.manager.intake import Intake
+from flops.manager.kept import Kept
 from flops.manager.lanes import Lanes
+from flops.manager.lease import Lease
+from flops.manager.listening import listen
 from flops.manager.performer import Performer
 from flops.manager.placement import Placements
 from flops.manager.projects import Projects
+from flops.manager.reconciliation import Reconciliation
 from flops.manager.removal import Removal
 from flops.manager.requests import Requests
+from flops.manager.service_leases import ServiceLeases
+from flops.manager.succession import Succession
 from flops.manager.watch import InstanceWatch, watch_deadlines
 from flops.retries import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from flops.ports import Bus, Delivery, Orchestrator, Registry, Repositories, Store, Subscription
+    from flops.ports import Bus, Orchestrator, PendingItem, Registry, Repositories, Store
     from flops.project.state import Deadlines
     from flops.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
-WAIT_S: Final = 0.5
-RETRY_S: Final = 1.0
 RETRIES: Final = RetryPolicy()
-OWNER: Final = "manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,20 @@ class ManagerPorts:
     repositories: Repositories
 
 
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """Which of several managers this is, for how long leases last, and the clocks that they are measured with.
+
+    ``lease_s`` is a manager's own, the same for all managers; ``service_lease_s`` is that of a service it has deployed.
+    """
+
+    manager: str = "manager"
+    lease_s: float = 10.0
+    service_lease_s: float = 30.0
+    wall: Callable[[], float] = time.time
+    elapsed: Callable[[], float] = elapsed_s
+
+
 def run(  # noqa: PLR0913  what a manager needs to know
     ports: ManagerPorts,
     deadlines: Deadlines,
@@ -54,92 +73,151 @@ def run(  # noqa: PLR0913  what a manager needs to know
     stopping: threading.Event,
     ready: Callable[[], None],
     *,
+    tenure: Tenure | None = None,
     retries: RetryPolicy = RETRIES,
 ) -> int:
     """Manage projects until ``stopping`` is set; ``ready`` is called once messages are listened to."""
-    placements = Placements()
-    removal = Removal(ports.bus, ports.topics, ports.orchestrator, placements)
-    performer = Performer(
-        bus=ports.bus,
-        topics=ports.topics,
-        store=ports.store,
-        orchestrator=ports.orchestrator,
-        registry=ports.registry,
-        repositories=ports.repositories,
-        placements=placements,
-        removal=removal,
-        retries=retries,
-    )
-    lanes = Lanes(lambda item, attempt: performer.perform(item, attempt, projects))
-    projects = Projects(ports.store, deadlines, lanes.put, owner=OWNER)
-    requests = Requests(
-        bus=ports.bus,
-        topics=ports.topics,
-        store=ports.store,
-        projects=projects,
-        orchestrator=ports.orchestrator,
-        registry=ports.registry,
-        placements=placements,
-    )
-    intake = Intake(
-        bus=ports.bus,
-        topics=ports.topics,
-        store=ports.store,
-        projects=projects,
-        placements=placements,
-        requests=requests,
-        platform=platform,
-    )
-    instances = InstanceWatch(ports.bus, ports.topics, ports.store, ports.orchestrator, projects, removal)
-    questions = ports.bus.subscribe(*intake.questions())
-    reports = ports.bus.subscribe(*intake.reports())
-    ports.store.adopt("", OWNER)
-    lanes.put(ports.store.pending(OWNER))
-    tasks = [
-        partial(_listen, intake, questions, stopping),
-        partial(instances.watch, stopping),
-        partial(watch_deadlines, ports.store, projects, OWNER, stopping),
-    ]
-    watchers = [threading.Thread(target=_together, args=(task, stopping)) for task in tasks]
-    for watcher in watchers:
-        watcher.start()
-    ready()
-    try:
-        _listen(intake, reports, stopping)
-    finally:
-        stopping.set()
-        placements.close()
-        requests.close()
-        lanes.close()
+    return Manager(ports, deadlines, platform, tenure or Tenure(), retries).run(stopping, ready)
+
+
+class Manager:
+    """The parts of a manager, connected."""
+
+    def __init__(
+        self, ports: ManagerPorts, deadlines: Deadlines, platform: str, tenure: Tenure, retries: RetryPolicy
+    ) -> None:
+        self._ports, self._tenure = ports, tenure
+        self._now = SteadyClock(tenure.wall, tenure.elapsed)
+        self._lease = Lease(ports.store, tenure.manager, tenure.lease_s, tenure.elapsed)
+        self._placements = Placements()
+        self._removal = Removal(ports.bus, ports.topics, ports.orchestrator, self._placements)
+        self._performer = self._make_performer(retries)
+        self._lanes = Lanes(self._perform)
+        self._projects = Projects(ports.store, deadlines, self._lanes.put, owner=tenure.manager)
+        self._succession = Succession(
+            store=ports.store,
+            lease=self._lease,
+            projects=self._projects,
+            lanes=self._lanes,
+            on_adopted=self._welcome,
+            clock=tenure.elapsed,
+        )
+        self._requests = self._make_requests()
+        self._leases = ServiceLeases(
+            ports.orchestrator, self._projects, self._succession, tenure.service_lease_s, tenure.elapsed
+        )
+        self._intake = self._make_intake(platform)
+        self._reconciliation = Reconciliation(
+            ports.store, ports.orchestrator, self._projects, self._removal, self._succession
+        )
+        self._instances = InstanceWatch(
+            ports.bus,
+            ports.topics,
+            ports.store,
+            ports.orchestrator,
+            self._projects,
+            self._removal,
+            self._succession,
+            self._reconciliation,
+        )
+
+    def run(self, stopping: threading.Event, ready: Callable[[], None]) -> int:
+        """Manage until ``stopping`` is set."""
+        questions = self._ports.bus.subscribe(*self._intake.questions())
+        reports = self._ports.bus.subscribe(*self._intake.reports())
+        self._succession.begin()
+        tasks = [
+            self._succession.keep_beating,
+            self._succession.watch_others,
+            # Listened to separately, so that questions do not wait behind reports.
+            partial(listen, self._intake, questions, self._kept()),
+            self._instances.watch,
+            self._intake.watch_gaps,
+            partial(watch_deadlines, self._ports.store, self._projects, self._now),
+            self._leases.watch,
+            self._reconciliation.watch,
+        ]
+        watchers = [threading.Thread(target=_together, args=(task, stopping)) for task in tasks]
         for watcher in watchers:
-            watcher.join()
-    return 0
+            watcher.start()
+        ready()
+        try:
+            listen(self._intake, reports, self._kept(), stopping)
+        finally:
+            stopping.set()
+            self._placements.close()
+            self._requests.close()
+            self._lanes.close()
+            for watcher in watchers:
+                watcher.join()
+            self._succession.resign()
+        return 0
+
+    def _make_performer(self, retries: RetryPolicy) -> Performer:
+        return Performer(
+            bus=self._ports.bus,
+            topics=self._ports.topics,
+            store=self._ports.store,
+            orchestrator=self._ports.orchestrator,
+            registry=self._ports.registry,
+            repositories=self._ports.repositories,
+            placements=self._placements,
+            removal=self._removal,
+            retries=retries,
+            now=self._now,
+        )
+
+    def _make_requests(self) -> Requests:
+        return Requests(
+            bus=self._ports.bus,
+            topics=self._ports.topics,
+            store=self._ports.store,
+            projects=self._projects,
+            orchestrator=self._ports.orchestrator,
+            registry=self._ports.registry,
+            placements=self._placements,
+        )
+
+    def _make_intake(self, platform: str) -> Intake:
+        return Intake(
+            bus=self._ports.bus,
+            topics=self._ports.topics,
+            store=self._ports.store,
+            projects=self._projects,
+            placements=self._placements,
+            requests=self._requests,
+            succession=self._succession,
+            bare_requests=BareRequests(self._ports.store, self._tenure.manager, self._now),
+            hear_presence=self._leases.hear,
+            platform=platform,
+        )
+
+    def _kept(self) -> Kept:
+        return Kept(self._succession.has_outlived, self._tenure.elapsed, self._now)
+
+    def _perform(self, item: PendingItem, attempt: int) -> float | None:
+        """Perform an item; while the lease is over it stays pending, and is queued again when a new term begins."""
+        if not self._lease.is_held:
+            return None
+        return self._performer.perform(item, attempt, self._projects)
+
+    def _welcome(self, former: str, adopted: Sequence[str]) -> None:
+        """Let those who tell of adopted projects know whom they now tell, and hear what has not been heard of them."""
+        try:
+            telling = {service.project_id for service in self._ports.orchestrator.services()} & set(adopted)
+        except FlopsError as error:
+            log.warning("all adopted projects are confirmed again", extra={"reason": str(error)})
+            telling = set(adopted)
+        for project_id in sorted(telling):
+            self._intake.confirm_again(project_id)
+        if former:
+            self._instances.catch_up_for(former)
+        self._reconciliation.want()
 
 
-def _together(task: Callable[[], None], stopping: threading.Event) -> None:
+def _together(task: Callable[[threading.Event], None], stopping: threading.Event) -> None:
     """A manager that has lost one of its threads ends, and is started again."""
     try:
-        task()
+        task(stopping)
     finally:
         stopping.set()
-
-
-def _listen(intake: Intake, subscription: Subscription, stopping: threading.Event) -> None:
-    """Handle messages in their order. Questions are listened to separately, so that they do not wait behind reports."""
-    turns = Turns(subscription)
-    while not stopping.is_set():
-        delivery = turns.receive(WAIT_S)
-        if delivery is not None:
-            _handle(intake, delivery, stopping)
-
-
-def _handle(intake: Intake, delivery: Delivery, stopping: threading.Event) -> None:
-    """Handle a message; while the store is out of order (its disk is full, say) it stays unacknowledged and waits."""
-    while not stopping.is_set():
-        try:
-            intake.handle(delivery)
-        except FlopsError as error:
-            log.error("message waits", extra={"topic": delivery.topic, "reason": str(error)})  # noqa: TRY400
-            stopping.wait(RETRY_S)
-        else:
-            return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from flops.errors import FlopsError
@@ -15,9 +16,12 @@ from flops.wire.envelope import Envelope
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from flops.manager.projects import Projects
+    from flops.manager.reconciliation import Reconciliation
     from flops.manager.removal import Removal
+    from flops.manager.succession import Succession
     from flops.ports import Bus, InstanceChange, Orchestrator, Store
     from flops.project.deployment import Service
     from flops.wire.topics import Topics
@@ -41,25 +45,46 @@ class InstanceWatch:
     orchestrator: Orchestrator
     projects: Projects
     removal: Removal
+    succession: Succession
+    reconciliation: Reconciliation
+    rewinding: SimpleQueue[int] = field(default_factory=SimpleQueue)
+
+    def catch_up_for(self, former: str) -> None:
+        """Read again what the former owner of adopted projects may not have heard any more; twice heard is once."""
+        self.rewinding.put(self._cursor_of(former))
 
     def watch(self, stopping: threading.Event) -> None:
         """Watch until stopping."""
-        cursor = int(self.store.recall(CURSOR) or 0)
+        own_key = f"{CURSOR}:{self.projects.owner}"
+        cursor, was_away = self._cursor_of(self.projects.owner), False
         while not stopping.is_set():
+            if not self.succession.may_act:
+                stopping.wait(RETRY_S)
+                continue
             try:
+                with suppress(Empty):
+                    cursor = min(cursor, self.rewinding.get_nowait())
                 changes = self.orchestrator.changes(cursor, POLL_S)
+                if was_away:
+                    self.reconciliation.want()
+                    was_away = False
                 if not changes and self._is_log_lost(cursor):
                     log.warning("the orchestrator has lost its log of changes; reading it anew")
                     cursor = 0
+                    self.reconciliation.want()
                 for change in changes:
                     self._tell(change)
                     self._remove_ended(change)
                     cursor = change.cursor
-                if changes:
-                    self.store.remember(CURSOR, str(cursor))
+                if changes and self.succession.may_act:  # or it would hide them from whoever has taken over
+                    self.store.remember(own_key, str(cursor))
             except FlopsError as error:
+                was_away = True
                 log.warning("cannot watch instances", extra={"reason": str(error)})
                 stopping.wait(RETRY_S)
+
+    def _cursor_of(self, manager: str) -> int:
+        return int(self.store.recall(f"{CURSOR}:{manager}") or self.store.recall(CURSOR) or 0)
 
     def _is_log_lost(self, cursor: int) -> bool:
         """Whether the last change that was heard, which the orchestrator keeps, is there no more."""
@@ -71,7 +96,8 @@ class InstanceWatch:
         project_id = change.service.project_id
         if event is None or not project_id:
             return
-        if change.service.role == Role.MOCK_DATA and isinstance(event, e.InstanceFailed):
+        is_mock_data = change.service.role == Role.MOCK_DATA
+        if is_mock_data and self.succession.is_holder and isinstance(event, e.InstanceFailed):
             failed = e.MockDataFailed(dataset="", **event.model_dump(include={"reason", "remedy", "details"}))
             told = _unnumbered(project_id, failed, event_id)
             self.bus.publish(self.topics.project_events(project_id), told.encode())
@@ -80,6 +106,8 @@ class InstanceWatch:
     def _remove_ended(self, change: InstanceChange) -> None:
         """No project removes these; left where it ended, a tracking server would never be deployed again."""
         service = change.service
+        if not self.succession.is_holder:
+            return
         match service.role, change.instance.state:
             case Role.MOCK_DATA, InstanceState.COMPLETED:
                 self.removal.forget(service.name)
@@ -133,11 +161,11 @@ def event_of(change: InstanceChange) -> e.Event | None:
             return None
 
 
-def watch_deadlines(store: Store, projects: Projects, owner: str, stopping: threading.Event) -> None:
+def watch_deadlines(store: Store, projects: Projects, now: Callable[[], float], stopping: threading.Event) -> None:
     """Turn deadlines that pass into events, until stopping; a phase that was left in time has none any more."""
     while not stopping.wait(TICK_S):
         try:
-            for deadline in store.take_due(owner, time.time()):
+            for deadline in store.take_due(projects.owner, now()):
                 event = e.DeadlinePassed(deadline=deadline.name, after_s=deadline.after_s)
                 event_id = f"{deadline.project_id}:deadline:{deadline.name}:{deadline.due}"
                 projects.happened(deadline.project_id, event, event_id=event_id, phase=deadline.name.partition(":")[0])

@@ -67,6 +67,8 @@ def _line_of_detail(event: e.Event) -> Line | None:
             return Line(*_round(event), details="\n".join(_contribution(item) for item in event.participants))
         case e.ServiceRemoved():
             return Line(f"Removed {event.service}.")
+        case e.LeftoverFound():
+            return Line(f"{event.service} still runs, and is removed.")
         case e.InstanceCompleted():
             return Line(f"{event.instance} has done its work.")
         case _:
@@ -126,7 +128,7 @@ def _line_of_progress(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PL
             return None
 
 
-def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911  one case per kind of event
+def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PLR0912  one case per kind of event
     match event:
         case e.Warned():
             return Line(event.message, "warning", event.remedy)
@@ -136,6 +138,10 @@ def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911  one
             return _failure(f"The ML code failed in learner {event.learner}", event, "warning")
         case e.InstanceRestarted():
             return _failure(f"{event.instance} crashed and was restarted ({event.restarts})", event, "warning")
+        case e.LeaseEnded():
+            return _failure(f"{event.instance} is started again", event, "warning")
+        case e.ServiceMissing():
+            return _failure(f"{event.service} is gone", event)
         case e.InstanceFailed():
             return _failure(f"{event.instance} crashed and is not restarted any more", event)
         case e.BuildFailed():
@@ -146,6 +152,9 @@ def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911  one
             )
         case e.ProjectFailed():
             return _failure(f"Project failed while {event.stage}", event)
+        case e.EventsMissing():
+            which = f"event {event.first}" if event.first == event.last else f"events {event.first} to {event.last}"
+            return Line(f"Something is missing here: {which} of {event.source} did not arrive.", "warning")
         case e.DeadlinePassed() if ":" not in event.deadline:
             return Line(f"Deadline passed: {event.deadline} took longer than {event.after_s:g} s.", "error")
         case e.Failure():

@@ -44,6 +44,13 @@ class Undeploy:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """Have an instance that hangs killed, and started again as often as a crashed one is."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveRepository:
     """Find the commit to use. Ends in RepositoryResolved or RepositoryUnavailable."""
 
@@ -84,4 +91,4 @@ class Announce:
 
 
 Question = ResolveRepository | FindPlacement | FindImages
-Command = CreateApp | DeleteApp | Deploy | Redeploy | Undeploy | Question | SetDeadline | Announce
+Command = CreateApp | DeleteApp | Deploy | Redeploy | Undeploy | Restart | Question | SetDeadline | Announce

@@ -17,6 +17,7 @@ _KINDS: Final = (
     c.Deploy,
     c.Redeploy,
     c.Undeploy,
+    c.Restart,
     c.ResolveRepository,
     c.FindPlacement,
     c.FindImages,

@@ -19,6 +19,7 @@ from flops.project.commands import (
     FindPlacement,
     Redeploy,
     ResolveRepository,
+    Restart,
     SetDeadline,
     Undeploy,
 )
@@ -83,6 +84,12 @@ def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0
             return leave_behind(project, event)
         case Phase.FAILED | Phase.CANCELLED, e.RetryRequested():
             return retry(project, event)
+        case _, e.LeaseEnded() if event.role == Role.OBSERVER or is_needed(project, event.service):
+            return project, [Restart(event.instance)]
+        case _, e.LeftoverFound() if not is_needed(project, event.service):
+            return project, [Undeploy(event.service)]
+        case _, e.ServiceMissing(role=Role.OBSERVER) if is_needed(project, event.service):
+            return project, [CreateApp(project.observatory), Deploy(observer(project))]
         case _, e.ServiceCrashed():
             return replace(project, crashes={**project.crashes, event.role: event.reason}), []
         case _, e.CommandRetried():
@@ -211,12 +218,14 @@ def retry(project: Project, event: e.RetryRequested) -> Step:
     return project, [*again, tracking, *commands]
 
 
-def watch_for_failure(project: Project, event: e.Event) -> Step:
+def watch_for_failure(project: Project, event: e.Event) -> Step:  # noqa: PLR0911  one case per kind of event
     """Whatever ends a project early, in any phase that is under way."""
     match event:
         case e.RepositoryUnavailable() | e.PlacementFailed() | e.ServiceDeploymentFailed() | e.CommandFailed():
             return fail(project, event)
         case e.BuildFailed() | e.TrainingFailed() | e.InferenceFailed():
+            return fail(project, event)
+        case e.ServiceMissing() if event.service in project.deployed:
             return fail(project, event)
         case e.InstanceFailed(role=Role.LEARNER) if event.service in project.deployed:
             return lose_learner(project, event)
@@ -239,6 +248,15 @@ def lose_learner(project: Project, event: e.InstanceFailed) -> Step:
     if set(project.learners) <= set(failed):
         return fail(project, crash_of(project, event))
     return project, []
+
+
+def is_needed(project: Project, service: str) -> bool:
+    """Whether a service should run: what is deployed, until the project stops, its observer, and a served model."""
+    if service == observer(project).name:
+        return not project.phase.is_terminal
+    if project.phase is Phase.COMPLETED and project.inference_url:
+        return service == inference_server(project).name
+    return service in project.deployed and project.phase is not Phase.STOPPING
 
 
 def awaited_service(project: Project) -> str:

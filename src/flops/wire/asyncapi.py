@@ -44,9 +44,10 @@ addition, so readers ignore what they do not know. A prefix for all topics can b
 
 
 class Watermarks(BaseModel):
-    """Per source, the last sequence number that the manager has made durable."""
+    """Per source, the last sequence number that the manager has made durable, and which manager that is."""
 
     confirmed: dict[str, int]
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,31 @@ class CommandRetried(Failure):
     wait_s: float
 
 
+class LeaseEnded(Failure):
+    """An instance should run, but has not been online for ``after_s`` seconds; it is started again."""
+
+    type = "lease.ended"
+    service: str
+    role: str
+    instance: str
+    after_s: float
+
+
+class ServiceMissing(Failure):
+    """A service that the project needs is not known to the orchestrator any more."""
+
+    type = "service.missing"
+    service: str
+    role: str
+
+
+class LeftoverFound(Event):
+    """A service of the project runs although nothing needs it any more; it is removed."""
+
+    type = "leftover.found"
+    service: str
+
+
 class ServicesLeft(Event):
     """The project ends although these services could not be removed in time; their removal goes on."""
 
@@ -223,6 +248,18 @@ class ProjectCancelled(Event):
 
     type = "project.cancelled"
     by: str = ""
+
+
+class EventsMissing(Event):
+    """What a source has told as numbers ``first`` to ``last`` did not arrive in time; the project goes on without it.
+
+    If it arrives after all it is taken then.
+    """
+
+    type = "events.missing"
+    source: str
+    first: int
+    last: int
 
 
 # --- any service ---------------------------------------------------------------------------------------------------
@@ -465,8 +502,12 @@ TOLD_BY_MANAGER_ALONE: Final = frozenset(
         CommandFailed,
         CommandRetried,
         RetryRequested,
+        LeaseEnded,
+        ServiceMissing,
+        LeftoverFound,
         ServicesLeft,
         DeadlinePassed,
+        EventsMissing,
         ProjectCompleted,
         ProjectFailed,
         ProjectCancelled,

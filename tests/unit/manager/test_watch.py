@@ -28,7 +28,7 @@ def test_changes_are_heard_after_the_orchestrator_has_lost_its_log(office: Offic
     builder = office.await_deployed("builder")
     for _ in range(3):
         office.orchestrator.change(builder, InstanceState.RUNNING)
-    wait_until(lambda: office.store.recall(CURSOR) == "3")
+    wait_until(lambda: office.store.recall(f"{CURSOR}:manager") == "3")
 
     office.orchestrator.lose_changes()
     office.orchestrator.change(builder, InstanceState.FAILED, reason="killed by SIGKILL")

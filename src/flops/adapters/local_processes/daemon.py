@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 _CALLS: Final = frozenset(
     {
         "ensure", "stop", "processes", "resume",
-        "create_app", "delete_app", "deploy", "undeploy", "forget", "apps", "services", "log_of", "changes",
+        "create_app", "delete_app", "deploy", "undeploy", "restart", "forget", "apps", "services", "log_of", "changes",
     }
 )  # fmt: skip
 

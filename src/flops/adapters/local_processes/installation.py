@@ -136,6 +136,12 @@ class Installation:
                 del self._processes[process.spec.id]
             self._wake()
 
+    async def restart(self, name: str) -> None:
+        """Kill an instance; what has to happen then is the same as after a crash."""
+        process = self._processes.get(name)
+        if process is not None and not process.is_system:
+            self.supervisor.kill(process)
+
     async def forget(self, name: str) -> None:
         """Undeploy a service and remove the logs and the directories of its instances."""
         await self.undeploy(name)

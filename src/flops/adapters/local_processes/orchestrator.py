@@ -78,6 +78,10 @@ class LocalProcessOrchestrator:
         """Stop all instances and forget the service."""
         self._client.call("undeploy", name=service_name)
 
+    def restart(self, instance_id: str) -> None:
+        """Kill the processes of an instance."""
+        self._client.call("restart", name=instance_id)
+
     def forget(self, service_name: str) -> None:
         """Stop all instances and remove their logs and their directories."""
         self._client.call("forget", name=service_name)

@@ -109,6 +109,10 @@ class Supervisor:
     def break_off(self, process: Supervised, violation: str) -> None:
         """Kill a process that broke one of its limits; it is not started again."""
         process.violation = violation
+        self.kill(process)
+
+    def kill(self, process: Supervised) -> None:
+        """Kill whatever runs of a process."""
         kill(self.members.of(process.spec.id, process.status.pid))
 
     def _note_exit(self, pid: int, exit_code: int) -> None:

@@ -81,6 +81,11 @@ class SqliteStore:
         rows = self._file.rows(f"{SELECT_PROJECT} WHERE ? IN ('', user)", user)
         return sorted((record_of(row) for row in rows), key=lambda record: record.status.created, reverse=True)
 
+    def live(self, owner: str) -> list[ProjectRecord]:
+        """See ports.Store."""
+        rows = self._file.rows(f"{SELECT_PROJECT} WHERE owner = ? AND ended = ''", owner)
+        return [record_of(row) for row in rows]
+
     def events(self, project_id: str, *, after: int, limit: int) -> list[tuple[int, Envelope]]:
         """See ports.Store."""
         query = "SELECT position, envelope FROM events WHERE project_id = ? AND position > ? ORDER BY position LIMIT ?"
