@@ -49,16 +49,9 @@ def connect(
     persistent: bool,
     will: tuple[str, bytes] | None = None,
     timeout_s: float = CONNECT_TIMEOUT_S,
-    is_small: bool = False,
 ) -> Bus:
-    """A connection to the broker that the settings name, or to the embedded one.
-
-    A small process can make no HTTPS request afterwards unless the broker itself wants TLS.
-    """
-    unneeded = ["dns"]  # paho would load dnspython, of no use without DNS SRV records: 3 MB in every process
-    if is_small and not settings.broker_url.startswith("mqtts:"):
-        unneeded.append("ssl")
-    with _without(*unneeded):
+    """A connection to the broker that the settings name, or to the embedded one."""
+    with _without("dns"):  # paho would load dnspython, of no use without DNS SRV records: 3 MB in every process
         from flops.adapters import mqtt  # noqa: PLC0415
 
     return mqtt.connect(
@@ -72,15 +65,15 @@ def connect(
 
 
 @contextmanager
-def _without(*packages: str) -> Iterator[None]:
-    """Let optional packages look as if they were not installed, unless they are loaded already."""
-    hidden = [package for package in packages if package not in sys.modules]
-    for package in hidden:
+def _without(package: str) -> Iterator[None]:
+    """Let an optional package look as if it were not installed, unless it is loaded already."""
+    is_loaded = package in sys.modules
+    if not is_loaded:
         sys.modules[package] = None  # type: ignore[assignment]  # the documented way to make an import fail
     try:
         yield
     finally:
-        for package in hidden:
+        if not is_loaded:
             del sys.modules[package]
 
 

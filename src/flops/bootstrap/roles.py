@@ -11,13 +11,13 @@ import json
 import logging
 import os
 import platform
-import signal
 import threading
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.bootstrap import adapters
+from flops.bootstrap.signals import stop_when_asked
 from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flops.learning.model_process.process import ModelProcess
-    from flops.ports import Bus
+    from flops.ports import Bus, Outbox
     from flops.settings import Settings
 
 log = logging.getLogger(__name__)
 
 SERVICE_FILE: Final = "FLOPS_SERVICE_FILE"
 FLUSH_TIMEOUT_S: Final = 5.0
-# These are of use to others only once they listen, and say so then.
-ANNOUNCED_BY_ROLE: Final = frozenset({"manager", "data", "tracking", "inference"})
-# There is one of these per project, so its size counts; it talks to nobody but the broker.
-SMALL_ROLES: Final = frozenset({"observer"})
+# These are of use to others only once they listen, and say so then. Others say at once that they are there, and may
+# add later where they answer: one that is offline for long while it runs is taken for hung.
+ANNOUNCED_BY_ROLE: Final = frozenset({"manager", "data"})
+# All that these have to tell as an event is that they crashed, which the orchestrator tells as well.
+WITHOUT_OUTBOX: Final = frozenset({"observer", "manager", "data", "tracking"})
 
 Announce = dict[str, Any]
 
@@ -49,8 +50,7 @@ def main(role: str) -> int:
     settings = adapters.read_settings()
     log_to_stderr(settings.log_level)
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop_when_asked(stopping)
     path = Path(os.environ[SERVICE_FILE])
     description = json.loads(path.read_text())
     identity = ServiceIdentity(
@@ -77,9 +77,7 @@ class _Service:
         self._topics = adapters.topics(settings)
         self._presence_topic = self._topics.presence(identity.instance)
         will = (self._presence_topic, presence_payload(identity, online=False))
-        self._bus: Bus = adapters.connect(
-            settings, identity.instance, persistent=True, will=will, is_small=identity.role in SMALL_ROLES
-        )
+        self._bus: Bus = adapters.connect(settings, identity.instance, persistent=True, will=will)
         self._farewell = will
         self._events = self._publisher()
         self._context = ServiceContext(
@@ -109,11 +107,14 @@ class _Service:
             self._bus.close(self._farewell)
 
     def _publisher(self) -> EventPublisher:
-        from flops.adapters.sqlite_outbox import SqliteOutbox  # noqa: PLC0415
-
-        outbox = SqliteOutbox(self._directory / "outbox.db")
+        outbox = None if self._identity.role in WITHOUT_OUTBOX else self._outbox()
         source, project_id = self._identity.source, self._identity.project_id
         return EventPublisher(self._bus, outbox, self._topics, source=source, project_id=project_id)
+
+    def _outbox(self) -> Outbox:
+        from flops.adapters.sqlite_outbox import SqliteOutbox  # noqa: PLC0415
+
+        return SqliteOutbox(self._directory / "outbox.db")
 
     def _announce(self, *, url: str = "", data_tags: dict[str, int] | None = None) -> None:
         payload = presence_payload(self._identity, online=True, url=url, data_tags=data_tags)

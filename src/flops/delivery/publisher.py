@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -131,16 +132,17 @@ class OutboxKeeper:
 class EventPublisher:
     """Publishes the events of one source about one project, at least once, without gaps in their numbers.
 
-    A service without a project (``project_id`` empty) has nobody to tell: it publishes nothing.
+    A service without a project (``project_id`` empty) has nobody to tell: it publishes nothing. One without an outbox
+    sends every event once and without a number.
     """
 
-    def __init__(self, bus: Bus, outbox: Outbox, topics: Topics, *, source: str, project_id: str) -> None:
+    def __init__(self, bus: Bus, outbox: Outbox | None, topics: Topics, *, source: str, project_id: str) -> None:
         self._bus, self._outbox = bus, outbox
         self._source, self._project_id = source, project_id
         self._topic = topics.project_events(project_id)
         self._keeper = (
             OutboxKeeper(bus, outbox, topics, source=source, project_id=project_id, topic=self._topic)
-            if project_id
+            if project_id and outbox is not None
             else None
         )
 
@@ -162,10 +164,10 @@ class EventPublisher:
             data=event.model_dump(mode="json"),
             causation_id=causation_id,
         )
-        if self._keeper is None:
+        if not self._project_id:
             log.info("event without a project", extra={"event": event.type})
             return envelope
-        with self._keeper.sending:
+        with self._keeper.sending if self._keeper is not None else nullcontext():
             numbered, payload = self._store(envelope)
             try:
                 self._bus.publish(self._topic, payload)
@@ -180,6 +182,8 @@ class EventPublisher:
                 raise PayloadTooLargeError(self._topic, len(payload), self._bus.max_payload_bytes)
             return payload
 
+        if self._outbox is None:
+            return envelope, encode(0)
         try:
             sequence, payload = self._outbox.append(self._project_id, encode)
         except StoreUnavailableError as error:

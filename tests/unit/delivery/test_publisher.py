@@ -246,3 +246,13 @@ def test_a_service_without_a_project_tells_nobody(
     assert publisher.wait_confirmed(0)
     assert heard.receive(0) is None
     publisher.close()
+
+
+def test_a_service_without_an_outbox_tells_each_event_once(
+    service: MemoryBus, topics: Topics, heard: Subscription
+) -> None:
+    publisher = EventPublisher(service, None, topics, source=SOURCE, project_id=PROJECT)
+    assert publisher.publish(Warned(message="crashed")).sequence == 0
+    assert hear(heard).sequence == 0
+    assert publisher.wait_confirmed(0)
+    publisher.close()
