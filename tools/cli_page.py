@@ -19,8 +19,8 @@ def cli_page(note: str) -> str:
 # Commands
 
 Results go to stdout, everything else to stderr. With `--json` a result is one JSON document (for `project inbox` one
-per line), and an error is `{{"error": {{"code", "message", "remedy", "errors"}}}}` on one line of stdout. The page of
-[errors](errors.md) says what exit codes mean.
+per line), and an error is `{{"error": {{"code", "message", "remedy", "errors"}}}}` on the last line of stderr. The
+page of [errors](errors.md) says what exit codes mean.
 
 A `PROJECT` is the id of a project, the beginning of one, or `@latest`.
 

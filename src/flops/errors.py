@@ -433,6 +433,29 @@ class TokenUsedError(FlopsError):
         )
 
 
+class CommandInterruptedError(FlopsError):
+    """A command was ended with Ctrl-C."""
+
+    code = "interrupted"
+    exit_code = EXIT_INTERRUPTED
+
+    def __init__(self) -> None:
+        super().__init__("Interrupted.")
+
+
+class UnexpectedError(FlopsError):
+    """A command met an error that FLOps does not know; ``trace`` is the file that says where."""
+
+    code = "unexpected"
+
+    def __init__(self, error: Exception, trace: str) -> None:
+        self.error, self.trace = error, trace
+        super().__init__(
+            f"Something unexpected has happened: {type(error).__name__}: {error}.",
+            remedy=f"That is a mistake of FLOps. Please report it with the file {trace}",
+        )
+
+
 class InferenceUnavailableError(FlopsError):
     """The inference server of a project does not answer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -52,9 +53,17 @@ class Manager:
 
 @dataclass(frozen=True)
 class Outcome:
+    """A command that has ended."""
+
     exit_code: int
     stdout: str
     stderr: str
+
+    @property
+    def error(self) -> Any:  # noqa: ANN401  any JSON
+        """The error of a command that was called with ``--json``."""
+        assert self.stdout == ""
+        return json.loads(self.stderr.splitlines()[-1])["error"]
 
 
 def status(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  any field

@@ -30,6 +30,11 @@ class Finished:
         return json.loads(self.stdout)
 
     @property
+    def error(self) -> Any:  # noqa: ANN401  any JSON
+        """The error on the last line of stderr."""
+        return json.loads(self.stderr.splitlines()[-1])["error"]
+
+    @property
     def lines(self) -> list[Any]:
         """One JSON document per line of stdout."""
         return [json.loads(line) for line in self.stdout.splitlines()]

@@ -49,7 +49,7 @@ def test_a_broken_sla_is_refused_with_all_its_faults_offline_and_by_the_manager(
 
     assert (offline.exit_code, started.exit_code, retold.exit_code) == (3, 3, 3)
     assert offline.result == started.result
-    paths = {fault["path"] for fault in offline.result["error"]["errors"]}
+    paths = {fault["path"] for fault in offline.error["errors"]}
     assert {"customerID", "ml_repo_url", "ml_model_flavour", "training_configuration.mode"} <= paths
     assert "ml_model_flavor" in retold.stderr
     assert "Traceback" not in offline.stderr + started.stderr + retold.stderr
@@ -67,7 +67,7 @@ def test_an_sla_that_cannot_be_run_here_is_refused_before_anything_is_made(
     refused = house.flops("project", "start", str(file), "--json")
 
     assert refused.exit_code == 3
-    assert refused.result["error"]["errors"][0]["path"] == "training_configuration.mode"
+    assert refused.error["errors"][0]["path"] == "training_configuration.mode"
     assert house.ok("apps") == apps
 
 

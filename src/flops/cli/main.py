@@ -65,7 +65,9 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.Abort:
-        click.echo("Interrupted.", err=True)
+        from flops.cli.output import show_interruption  # noqa: PLC0415  only an error needs it
+
+        show_interruption()
         sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         from flops.cli.output import show_usage_error  # noqa: PLC0415  only an error needs it
@@ -79,4 +81,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+    except Exception as error:  # noqa: BLE001  a process boundary
+        from flops.cli.output import show_unexpected_error  # noqa: PLC0415  only an error needs it
+
+        show_unexpected_error(error)
         sys.exit(EXIT_FAILED)

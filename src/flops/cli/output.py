@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+import traceback
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from flops.errors import InvalidSlaError, RequestRefusedError
+from flops.errors import CommandInterruptedError, InvalidSlaError, RequestRefusedError, UnexpectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -85,11 +87,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
 
 
 def show_error(error: FlopsError) -> None:
-    """An error for a person, and as one line of JSON on stdout where JSON was asked for."""
+    """An error for a person, or as one line of JSON where JSON was asked for."""
     if _wants_json():
         listed = error.errors if isinstance(error, InvalidSlaError | RequestRefusedError) else []
         code = error.refusal_code if isinstance(error, RequestRefusedError) else error.code
-        _print_error(code, error.message, error.remedy, [_fields(item) for item in listed])
+        _say_as_json(code, error.message, error.remedy, [_fields(item) for item in listed])
+        return
     say(click.style("Error: ", fg="red", bold=True) + visible(error.message))
     if error.remedy:
         say(f"  → {visible(error.remedy)}")
@@ -98,17 +101,34 @@ def show_error(error: FlopsError) -> None:
 def show_usage_error(error: click.ClickException) -> None:
     """A command line that cannot be understood, likewise."""
     if _wants_json():
-        _print_error(USAGE_CODE, error.format_message(), "", [])
-    error.show()
+        _say_as_json(USAGE_CODE, error.format_message(), "", [])
+    else:
+        error.show()
+
+
+def show_interruption() -> None:
+    """That somebody has pressed Ctrl-C, likewise."""
+    error = CommandInterruptedError()
+    if _wants_json():
+        show_error(error)
+    else:
+        say(error.message)
+
+
+def show_unexpected_error(error: Exception) -> None:
+    """A mistake of FLOps itself; its trace is for those who mend it."""
+    with tempfile.NamedTemporaryFile("w", prefix="flops-error-", suffix=".txt", delete=False) as trace:
+        trace.writelines(traceback.format_exception(error))
+    show_error(UnexpectedError(error, trace.name))
 
 
 def _wants_json() -> bool:
     return "--json" in sys.argv
 
 
-def _print_error(code: str, message: str, remedy: str, errors: list[dict[str, Any]]) -> None:
+def _say_as_json(code: str, message: str, remedy: str, errors: list[dict[str, Any]]) -> None:
     body = {"code": code, "message": message, "remedy": remedy, "errors": errors}
-    click.echo(in_one_line({"error": body}))
+    say(in_one_line({"error": body}))
 
 
 def _fields(item: SlaFault | dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from flops.settings import BrokerAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import pyarrow as pa
     from tests.doubles.answers import Manager, Outcome
@@ -72,14 +72,45 @@ def test_an_unknown_command_is_answered_with_the_one_that_was_meant(
 def test_a_wrong_command_line_is_json_where_json_was_asked_for(flops: Callable[..., Outcome]) -> None:
     done = flops("project", "show", "--json")
     assert done.exit_code == 2
-    assert json.loads(done.stdout)["error"]["code"] == "usage"
+    assert done.error["code"] == "usage"
 
 
 def test_without_a_broker_the_remedy_is_to_start_it(flops: Callable[..., Outcome]) -> None:
     done = flops("project", "list", "--json")
     assert done.exit_code == 5
-    assert json.loads(done.stdout)["error"]["code"] == "not-started"
-    assert "flops up" in done.stderr
+    assert done.error["code"] == "not-started"
+    assert "flops up" in done.error["remedy"]
+
+
+def test_whatever_nobody_foresaw_is_one_error_whose_trace_can_be_reported(
+    flops: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down() -> None:
+        raise KeyError("nobody foresaw")
+
+    monkeypatch.setattr(adapters, "read_settings", break_down)
+    done = flops("apps", "--json")
+    assert done.exit_code == 1
+    assert done.error["code"] == "unexpected"
+    assert "Traceback" not in done.stderr
+    trace = Path(done.error["remedy"].split()[-1])
+    assert "break_down" in trace.read_text()
+    trace.unlink()
+    again = flops("apps")
+    assert "nobody foresaw" in again.stderr
+    Path(again.stderr.split()[-1]).unlink()
+
+
+def test_ctrl_c_ends_a_command_with_an_error_of_its_own(
+    flops: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adapters, "read_settings", interrupt)
+    assert flops("apps").stderr.strip() == "Interrupted."
+    done = flops("apps", "--json")
+    assert (done.exit_code, done.error["code"]) == (130, "interrupted")
 
 
 def test_a_project_is_started_and_only_its_id_is_on_stdout(flops: Callable[..., Outcome], manager: Manager) -> None:
@@ -95,7 +126,7 @@ def test_what_the_manager_refuses_ends_like_what_is_refused_here(
     manager.replies["start"] = InvalidSlaError([SlaFault("training_configuration.mode", "is not built yet")])
     done = flops("p", "--project-sla-file-name", "digits_sklearn_small.json", "--json")
     assert done.exit_code == 3
-    error = json.loads(done.stdout)["error"]
+    error = done.error
     assert error["code"] == "sla.invalid"
     assert error["errors"][0]["path"] == "training_configuration.mode"
 
