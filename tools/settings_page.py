@@ -35,6 +35,9 @@ MEANINGS: Final = {
     "stop_deadline_s": "How long removing its services may take before a project ends and says what is left.",
     "retry_attempts": "How often the manager and the builders attempt what fails for a reason that may pass.",
     "retry_longest_s": "The longest wait between two attempts; it is random and grows up to this.",
+    "managers": "How many managers `flops up` starts: when one dies, another takes its projects over.",
+    "manager_lease_s": "How long a manager may give no sign of life before another one takes its projects over.",
+    "service_lease_s": "How long a service that runs may be offline before it is taken for hung and started again.",
     "keep_events_days": "How long the events and the inbox of a project are kept after its end.",
     "log_level": "What services write to their logs: `DEBUG`, `INFO`, `WARNING` or `ERROR`.",
 }

@@ -24,6 +24,7 @@ MONGODB: Final = re.compile(r"(mongodb(?:\+srv)?://)(?:[^/?#]*@)?([^/?#@]+)(/[^?
 USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB: Final = 1024 * 1024
+MOST_MANAGERS: Final = 16
 HEADER_BYTES: Final = 4096
 MOST_ATTEMPTS: Final = 1000
 
@@ -93,6 +94,9 @@ class Settings:
     stop_deadline_s: float = 60.0
     retry_attempts: int = 8
     retry_longest_s: float = 30.0
+    managers: int = 1
+    manager_lease_s: float = 10.0
+    service_lease_s: float = 30.0
     log_level: str = "INFO"
     keep_events_days: float = 90.0
 
@@ -130,6 +134,9 @@ class Settings:
             stop_deadline_s=_positive(environment, "FLOPS_STOP_DEADLINE_S", defaults.stop_deadline_s),
             retry_attempts=_count(environment, "FLOPS_RETRY_ATTEMPTS", defaults.retry_attempts),
             retry_longest_s=_positive(environment, "FLOPS_RETRY_LONGEST_S", defaults.retry_longest_s),
+            managers=_count(environment, "FLOPS_MANAGERS", defaults.managers, most=MOST_MANAGERS),
+            manager_lease_s=_positive(environment, "FLOPS_MANAGER_LEASE_S", defaults.manager_lease_s),
+            service_lease_s=_positive(environment, "FLOPS_SERVICE_LEASE_S", defaults.service_lease_s),
             log_level=_one_of(environment, "FLOPS_LOG_LEVEL", LOG_LEVELS) or defaults.log_level,
             keep_events_days=_positive(environment, "FLOPS_KEEP_EVENTS_DAYS", defaults.keep_events_days),
         )
@@ -190,10 +197,10 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
     return number
 
 
-def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+def _count(environment: Mapping[str, str], name: str, default: int, *, most: int = MOST_ATTEMPTS) -> int:
     text = environment.get(name, "") or str(default)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_ATTEMPTS):
-        raise InvalidSettingError(name, text, f"a whole number from 1 to {MOST_ATTEMPTS}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise InvalidSettingError(name, text, f"a whole number from 1 to {most}")
     return int(text)
 
 

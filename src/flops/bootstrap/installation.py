@@ -74,9 +74,30 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
     nodes = tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
     for node in nodes:
         _ensure(client, _role(settings, "data", f"data-{node}", node), f"data server of node {node}", report)
-    _ensure(client, _role(settings, MANAGER, MANAGER, ""), MANAGER, report)
-    wait_online(settings, {MANAGER, *(f"data-{node}" for node in nodes)}, START_TIMEOUT_S)
+    managers = manager_names(settings)
+    _stop_surplus(client, managers, report)
+    for name in managers:
+        _ensure(client, _role(settings, MANAGER, name, ""), name, report)
+    wait_online(settings, {*managers, *(f"data-{node}" for node in nodes)}, START_TIMEOUT_S)
     return Started(access.url, kind, nodes, str(settings.home))
+
+
+def manager_names(settings: Settings) -> tuple[str, ...]:
+    """The managers that run on this machine: one, or several that take over from each other."""
+    return (MANAGER, *(f"{MANAGER}-{number}" for number in range(2, settings.managers + 1)))
+
+
+def runs(settings: Settings, name: str) -> bool:
+    """Whether a process of FLOps itself runs right now."""
+    return any(status.id == name and status.pid for status in adapters.daemon(settings).processes())
+
+
+def _stop_surplus(client: DaemonClient, managers: tuple[str, ...], report: Callable[[str], None]) -> None:
+    """Stop managers of an earlier 'flops up' with more of them."""
+    for status in client.processes():
+        if status.id.startswith(f"{MANAGER}-") and status.id not in managers:
+            report(f"Stopping {status.id}: there are fewer managers now.")
+            client.stop(status.id)
 
 
 def down(settings: Settings, report: Callable[[str], None]) -> bool:

@@ -151,7 +151,7 @@ class _Service:
 
     def manager(self) -> int:
         """Manage projects."""
-        from flops.manager.service import ManagerPorts, run  # noqa: PLC0415
+        from flops.manager.service import ManagerPorts, Tenure, run  # noqa: PLC0415
         from flops.project.state import Deadlines  # noqa: PLC0415
         from flops.wire.sla import platform_of  # noqa: PLC0415
 
@@ -180,6 +180,7 @@ class _Service:
             platform_of(platform.machine()),
             self._context.stopping,
             self._announce,
+            tenure=Tenure(self._identity.instance, settings.manager_lease_s, settings.service_lease_s),
             retries=adapters.retry_policy(settings),
         )
 

@@ -13,6 +13,7 @@ from flops.bootstrap import adapters, installation
 from flops.cli.output import json_option, print_result
 from flops.cli.session import Session
 from flops.errors import EXIT_FAILED, FlopsError
+from flops.settings import is_mongodb, without_credentials
 from flops.wire.requests import ListData, ListServices
 
 if TYPE_CHECKING:
@@ -80,16 +81,20 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
-    path = adapters.store_path(settings)
-    if not path.exists():
-        yield Finding("ok", "store", f"not made yet; it will be {path}")
-        return
+    if is_mongodb(settings.store_url):
+        place, remedy = without_credentials(settings.store_url), "Check FLOPS_STORE_URL, and whether the server runs."
+    else:
+        path = adapters.store_path(settings)
+        if not path.exists():
+            yield Finding("ok", "store", f"not made yet; it will be {path}")
+            return
+        place, remedy = str(path), "Check the file and who may write to it."
     try:
         adapters.store(settings).close()
     except FlopsError as error:
-        yield Finding("fault", "store", error.message, error.remedy or "Check the file and who may write to it.")
+        yield Finding("fault", "store", error.message, error.remedy or remedy)
     else:
-        yield Finding("ok", "store", f"opens: {path}")
+        yield Finding("ok", "store", f"opens: {place}")
 
 
 def _services(settings: Settings) -> Iterator[Finding]:
@@ -110,16 +115,18 @@ def _services(settings: Settings) -> Iterator[Finding]:
             listed = ", ".join(f"{tag} ({examples:,})" for tag, examples in tags.items()) or "no data yet"
             yield Finding("ok", f"data of node {node}", listed)
     except FlopsError as error:
-        yield Finding("fault", "manager", error.message, _manager_remedy(settings))
+        yield Finding("fault", "manager", error.message, _manager_remedy(settings, installation.MANAGER))
     finally:
         opened.close()
+    for name in installation.manager_names(settings)[1:]:
+        if installation.runs(settings, name):
+            yield Finding("ok", name, "runs")
+        else:
+            yield Finding("fault", name, "does not run", _manager_remedy(settings, name))
 
 
-def _manager_remedy(settings: Settings) -> str:
-    log, end = (
-        installation.log_path(settings, installation.MANAGER),
-        installation.end_of_log(settings, installation.MANAGER),
-    )
+def _manager_remedy(settings: Settings, name: str) -> str:
+    log, end = installation.log_path(settings, name), installation.end_of_log(settings, name)
     said = f"Its log {log} ends with:\n{end}\n" if end else f"Its log {log} is empty. "
     return f"{said}Mend that, or try 'flops down', then 'flops up'."
 
