@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.brokers import BrokerProcess, start_mosquitto
+from tests.mongodb import MongoDb, find_server
 
 from flops.adapters.memory_bus import MemoryBroker
 from flops.tracking.service import run as run_tracking
@@ -64,3 +65,9 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProces
     broker = start_mosquitto(tmp_path_factory.mktemp("mosquitto"))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDb]:
+    """A real server that speaks MongoDB's protocol; tests that kill one start their own."""
+    yield from find_server(tmp_path_factory.mktemp("mongodb"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.brokers import wait_until
 from tests.contracts import store_racer
+from tests.mongodb import drop_database, new_database
 
 from flops.bootstrap import adapters
 from flops.errors import StaleVersionError, StoreUnavailableError
@@ -37,10 +38,15 @@ ME = "manager-1"
 RACERS = 4
 
 
-@pytest.fixture(params=["sqlite"])
-def url(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "mongodb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a store is that nobody has used yet."""
-    return f"sqlite://{tmp_path}/store/flops.db"
+    if request.param == "sqlite":
+        yield f"sqlite://{tmp_path}/store/flops.db"
+        return
+    made = new_database(request.getfixturevalue("mongodb"))
+    yield made
+    drop_database(made)
 
 
 @pytest.fixture
@@ -104,6 +110,16 @@ class TestProjects:
         assert [item.project.id for item in store.projects()] == [OTHER, ID]
         assert [item.project.id for item in store.projects("Ada")] == [OTHER, ID]
         assert store.projects("Bob") == []
+
+    def test_the_live_projects_are_those_that_have_not_ended(self, store: Store) -> None:
+        live = store.save(record())
+        store.save(record("3" * 24, owner="another"))
+        ending = store.save(record(OTHER))
+        assert [item.project.id for item in store.live(ME)] == [ID, OTHER]
+
+        store.save(replace(ending, project=replace(ending.project, phase=Phase.FAILED)))
+
+        assert store.live(ME) == [live]
 
     def test_a_deleted_project_leaves_nothing(self, store: Store) -> None:
         store.save(record(), events=[envelope(1)], entries=[envelope(1, sequence=1)], pending=[PendingItem("a", ID)])

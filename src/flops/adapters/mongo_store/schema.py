@@ -1,0 +1,61 @@
+"""The collections' indexes, version by version. What has been released is never edited: a change is one more function.
+
+Several managers may start at the same time, so each of them has to be harmless when done twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from pymongo.errors import OperationFailure
+
+from flops.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pymongo.database import Database
+
+    from flops.adapters.mongo_store.server import Document, MongoServer
+
+    Migration = Callable[[Database[Document]], None]
+
+log = logging.getLogger(__name__)
+
+KEEP_DEAD_LETTERS_S: Final = 30 * 24 * 3600
+
+
+def _version_1(database: Database[Document]) -> None:
+    database["projects"].create_index([("owner", 1), ("deadline.due", 1)])
+    database["projects"].create_index([("user", 1)])
+    database["projects"].create_index([("ended", 1)])
+    database["projects"].create_index([("adoption", 1)])
+    for kind in ("events", "entries"):
+        database[kind].create_index([("history", 1), ("number", 1)], unique=True)
+    try:
+        database["dead_letters"].create_index([("at", 1)], expireAfterSeconds=KEEP_DEAD_LETTERS_S)
+    except (
+        OperationFailure
+    ) as error:  # not every server that speaks the protocol has it; old ones are also dropped by us
+        log.info("dead letters do not expire by themselves", extra={"reason": str(error)})
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_version_1,)
+
+
+def migrate(server: MongoServer, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Bring the database to the last version.
+
+    Raises:
+        StoreUnavailableError: also where a later version of FLOps has made it.
+    """
+    with server.explained():
+        versions = server.collection("schema")
+        found = versions.find_one({"_id": "schema"})
+        version = found["version"] if found else 0
+        if version > len(migrations):
+            raise StoreUnavailableError(server.where, f"its schema {version} was made by a later version of FLOps")
+        for number, migration in enumerate(migrations[version:], start=version + 1):
+            migration(server.database)
+            versions.update_one({"_id": "schema"}, {"$max": {"version": number}}, upsert=True)
