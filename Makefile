@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean
+.PHONY: help setup setup-dev test-servers demo test check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.set-up ## install FLOps with all it needs into .venv
 
@@ -21,7 +21,11 @@ setup-dev: $(VENV)/.set-up-dev ## the same with the tools for development
 demo: setup ## from an SLA to predictions of a served model, on this machine
 	$(BIN)/flops demo
 
+test-servers: ## build the server that the tests of the MongoDB store need, unless a mongod is installed
+	@command -v mongod >/dev/null || tests/servers/ferretdb/build.sh
+
 test: setup-dev ## run the tests, without benchmarks and chaos tests
+	-@$(MAKE) --no-print-directory test-servers
 	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile
 
 check: check-lint check-format check-types check-imports check-docs ## all checks of the code (-k: do not stop at the first)
