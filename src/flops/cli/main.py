@@ -11,6 +11,7 @@ import click
 
 from flops.cli.groups import SuggestingGroup
 
+DISTRIBUTION: Final = "flops-fl"
 COMMANDS: Final = {
     "up": ("flops.cli.installation", "Start whatever is missing on this machine."),
     "down": ("flops.cli.installation", "Stop everything that 'up' and projects have started."),
@@ -53,7 +54,7 @@ class LazyGroup(SuggestingGroup):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="flops")
+@click.version_option(package_name=DISTRIBUTION, prog_name="flops")
 def cli() -> None:
     """FLOps: federated learning operations, from one SLA to a model that answers."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,10 @@ def entry(sequence: int, event_type: str = "service.warned", **changes: Any) -> 
         "event_type": event_type,
     }
     return fields | changes
+
+
+def test_the_version_is_that_of_the_distribution(flops: Callable[..., Outcome]) -> None:
+    assert flops("--version").stdout == f"flops, version {version('flops-fl')}\n"
 
 
 @pytest.mark.parametrize(
