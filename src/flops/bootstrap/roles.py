@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flops.bootstrap import adapters
 from flops.bootstrap.signals import stop_when_asked
+from flops.bootstrap.threads import end_with_any_thread
 from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 SERVICE_FILE: Final = "FLOPS_SERVICE_FILE"
 FLUSH_TIMEOUT_S: Final = 5.0
+DAY_S: Final = 24 * 3600.0
 # These are of use to others only once they listen, and say so then. Others say at once that they are there, and may
 # add later where they answer: one that is offline for long while it runs is taken for hung.
 ANNOUNCED_BY_ROLE: Final = frozenset({"manager", "data"})
@@ -51,6 +53,7 @@ def main(role: str) -> int:
     log_to_stderr(settings.log_level)
     stopping = threading.Event()
     stop_when_asked(stopping)
+    end_with_any_thread(stopping)
     path = Path(os.environ[SERVICE_FILE])
     description = json.loads(path.read_text())
     identity = ServiceIdentity(
@@ -182,6 +185,7 @@ class _Service:
             self._announce,
             tenure=Tenure(self._identity.instance, settings.manager_lease_s, settings.service_lease_s),
             retries=adapters.retry_policy(settings),
+            keep_events_s=settings.keep_events_days * DAY_S,
         )
 
     def data(self) -> int:
