@@ -11,6 +11,7 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import ProjectStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _SCHEMA: Final = (
@@ -18,6 +19,9 @@ _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS entries (sequence INTEGER PRIMARY KEY, envelope TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+)
+_REACH: Final = (
+    "INSERT INTO sources VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET sequence = max(sequence, excluded.sequence)"
 )
 
 
@@ -51,14 +55,16 @@ class SqliteInbox:
         """See InboxStore."""
         return int(self._rows("SELECT coalesce(max(sequence), 0) FROM entries")[0][0])
 
-    def append(self, read: Envelope, status: ProjectStatus, entry: Envelope | None) -> None:
+    def append(
+        self, read: Envelope, status: ProjectStatus, entry: Envelope | None, *, skipped: Mapping[str, int] | None = None
+    ) -> None:
         """See InboxStore."""
         statements: list[tuple[str, tuple[object, ...]]] = [
             ("INSERT INTO read VALUES (?)", (read.id,)),
             ("INSERT OR REPLACE INTO facts VALUES ('status', ?)", (status.model_dump_json(),)),
         ]
-        if read.sequence:
-            statements.append(("INSERT OR REPLACE INTO sources VALUES (?, ?)", (read.source, read.sequence)))
+        reached = {**(skipped or {}), **({read.source: read.sequence} if read.sequence else {})}
+        statements += [(_REACH, item) for item in reached.items()]
         if entry is not None:
             statements.append(("INSERT INTO entries VALUES (?, ?)", (entry.sequence, entry.encode().decode())))
         self._write(statements)
@@ -68,11 +74,11 @@ class SqliteInbox:
         rows = self._rows("SELECT envelope FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit)
         return [decode_envelope("inbox", envelope.encode()) for (envelope,) in rows]
 
-    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:  # noqa: ARG002  the file holds one project
+    def unconfirmed(self, project_id: str, limit: int) -> list[tuple[int, bytes]]:  # noqa: ARG002  of one project
         """See Unconfirmed."""
+        confirmed = int(self._fact("confirmed") or 0)
         rows = self._rows(
-            "SELECT sequence, envelope FROM entries WHERE sequence > ? ORDER BY sequence",
-            int(self._fact("confirmed") or 0),
+            "SELECT sequence, envelope FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", confirmed, limit
         )
         return [(sequence, envelope.encode()) for sequence, envelope in rows]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from flops.observer.rendering import line_of
 from flops.project.glance import first_status, follow
 from flops.wire.envelope import Envelope, encode_json
-from flops.wire.events import MAX_TEXT
+from flops.wire.events import MAX_TEXT, EventsMissing
 from flops.wire.requests import InboxEntry, ProjectStatus
 
 if TYPE_CHECKING:
@@ -36,8 +36,13 @@ class InboxStore(Protocol):
     def last_sequence(self) -> int:
         """The number of the last entry."""
 
-    def append(self, read: Envelope, status: ProjectStatus, entry: Envelope | None) -> None:
-        """Store, in one write, that an event was read, the new status and the entry made of it."""
+    def append(
+        self, read: Envelope, status: ProjectStatus, entry: Envelope | None, *, skipped: Mapping[str, int] | None = None
+    ) -> None:
+        """Store, in one write, that an event was read, the new status and the entry made of it.
+
+        ``skipped`` says up to which number a source is not waited for any more. No source is read less far than before.
+        """
 
     def page(self, *, after: int, limit: int) -> list[Envelope]:
         """Entries after a sequence number."""
@@ -68,7 +73,8 @@ class Inbox:
         if entry is not None:
             news = {"entries": entry.sequence, "last_entry": entry.data["text"]}
             status = status.model_copy(update=news)
-        self._store.append(envelope, status, entry)
+        skipped = {event.source: event.last} if isinstance(event, EventsMissing) else None
+        self._store.append(envelope, status, entry, skipped=skipped)
         return entry
 
     def status_envelope(self, time: datetime) -> Envelope | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from flops.delivery.publisher import OutboxKeeper, Unconfirmed
+from flops.delivery.rates import Noise
 from flops.errors import FlopsError, StoppingError, StoreUnavailableError, UndecodableMessageError
 from flops.observer.inbox import Inbox, InboxStore
 from flops.project.state import Phase
 from flops.wire.envelope import Envelope, decode_envelope, envelope_of
-from flops.wire.events import MANAGER, PhaseEntered, ProjectCancelled, ProjectCompleted, ProjectFailed
+from flops.wire.events import MANAGER, PhaseEntered, ProjectCancelled, ProjectCompleted, ProjectFailed, Warned
+from flops.wire.limits import EVENT
 from flops.wire.requests import ReadEvents
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ WAIT_S: Final = 1.0
 CATCH_UP_TIMEOUT_S: Final = 5.0
 LOOK_AGAIN_S: Final = 60.0
 PAGE: Final = 500
+PATIENCE_S: Final = 60.0
+BEHIND: Final = "Some of what happened is missing here for {:g} s by now. It follows as soon as the manager tells it."
 LAST_WORDS: Final = frozenset({ProjectCompleted.type, ProjectFailed.type, ProjectCancelled.type})
 
 
@@ -60,8 +65,10 @@ class Observer:
         self._keeper = OutboxKeeper(
             context.bus, store, topics, source=source, project_id=self._project_id, topic=self._topic
         )
+        self._noise = Noise(log, "event ignored")
         self._position = 0
         self._is_behind = False
+        self._behind_since: float | None = None
         self._look_at = 0.0
 
     def run(self) -> bool:
@@ -82,6 +89,7 @@ class Observer:
                 delivery.acknowledge()
             if time.monotonic() >= self._look_at:
                 self._insist(self._catch_up)
+            self._insist(self._say_if_behind)
         is_complete = False
         while not self._context.stopping.is_set() and not is_complete:
             is_complete = self._keeper.wait_confirmed(WAIT_S)
@@ -104,14 +112,14 @@ class Observer:
 
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
-            envelope = decode_envelope(topic, payload)
+            envelope = decode_envelope(topic, payload, EVENT)
             if self._inbox.is_early(envelope) or _ends_a_chapter(envelope):
                 self._catch_up()
                 self._is_behind = self._is_behind or self._inbox.is_early(envelope)
             if not (self._is_behind and _is_last_word(envelope)):
                 self._read(envelope)
         except UndecodableMessageError as error:
-            log.warning("event ignored", extra={"topic": error.topic, "reason": error.reason})
+            self._noise.hear(error.topic, error.reason)
 
     def _catch_up(self) -> None:
         """Read what the manager has of this project, from where the last catching up ended."""
@@ -131,6 +139,27 @@ class Observer:
             more = bool(answer["more"])
         self._is_behind = False
         self._look_at = time.monotonic() + LOOK_AGAIN_S
+
+    def _say_if_behind(self) -> None:
+        """Say in the inbox that something is missing there, once it has been so for long; the manager has it."""
+        now = time.monotonic()
+        if not self._is_behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        elif now - self._behind_since >= PATIENCE_S:
+            self._behind_since = float("inf")
+            said = Warned(message=BEHIND.format(PATIENCE_S), remedy="'flops doctor' tells whether the manager runs.")
+            self._read(
+                Envelope(
+                    id=str(uuid.uuid4()),
+                    source=self._context.identity.source,
+                    type=said.type,
+                    subject=self._project_id,
+                    time=datetime.now(UTC),
+                    data=said.model_dump(mode="json"),
+                )
+            )
 
     def _read(self, envelope: Envelope) -> None:
         try:

@@ -27,7 +27,7 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from flops.adapters.memory_bus import MemoryBroker
@@ -238,6 +238,38 @@ def test_it_does_not_end_before_the_manager_has_every_entry(desk: Desk) -> None:
     assert not desk.thread.is_alive()
 
 
+def test_what_the_manager_waits_for_no_longer_holds_up_no_later_entry(desk: Desk) -> None:
+    learner = "/learner/l.0"
+    first, second, late, last = (told(n, e.Warned(message=f"word {n}"), source=learner) for n in (1, 4, 3, 5))
+    desk.start()
+    desk.happen(first, told(1, e.EventsMissing(source=learner, first=2, last=3)), second, late, last)
+
+    texts = desk.await_entries(5)
+
+    assert texts == [
+        "word 1",
+        "Something is missing here: events 2 to 3 of /learner/l.0 did not arrive.",
+        "word 4",
+        "word 3",
+        "word 5",
+    ]
+
+
+def test_an_inbox_that_is_behind_for_long_says_so_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(service, "CATCH_UP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(service, "WAIT_S", 0.05)
+    desk.close()  # nobody answers any more
+    desk.start()
+    for entry in STORY[:2]:
+        desk.happen(entry)
+
+    desk.await_entries(3)
+    wait_until(lambda: any("missing here" in text for text in desk.texts))
+
+    assert sum("missing here" in text for text in desk.texts) == 1
+
+
 def test_what_nobody_told_is_asked_for_after_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "LOOK_AGAIN_S", 0.1)
     desk.start()
@@ -335,11 +367,18 @@ class _MemoryInbox:
     def last_sequence(self) -> int:
         return len(self.entries)
 
-    def append(self, read: Envelope, status: Any, entry: Envelope | None) -> None:  # noqa: ANN401
+    def append(
+        self,
+        read: Envelope,
+        status: Any,  # noqa: ANN401
+        entry: Envelope | None,
+        *,
+        skipped: Mapping[str, int] | None = None,
+    ) -> None:
         self._read.add(read.id)
         self._status = status
-        if read.sequence:
-            self._watermarks[read.source] = read.sequence
+        reached = {**(skipped or {}), read.source: read.sequence}
+        self._watermarks |= {source: max(self._watermarks.get(source, 0), to) for source, to in reached.items()}
         if entry is not None:
             self.entries.append(entry)
 
