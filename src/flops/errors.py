@@ -386,12 +386,10 @@ class StartFailedError(FlopsError):
     retryable = True
     exit_code = EXIT_UNREACHABLE
 
-    def __init__(self, process: str, timeout_s: float, log: str, output: str) -> None:
-        self.process, self.log, self.output = process, log, output
+    def __init__(self, process: str, reason: str, log: str, output: str) -> None:
+        self.process, self.reason, self.log, self.output = process, reason, log, output
         ends = f"; its log ends with:\n{output}" if output else ", and has written nothing."
-        super().__init__(
-            f"The {process} has not come up within {timeout_s:g} s{ends}", remedy=f"The whole log is {log}."
-        )
+        super().__init__(f"The {process} {reason}{ends}", remedy=f"The whole log is {log}.")
 
 
 class ProjectNotEndedError(FlopsError):

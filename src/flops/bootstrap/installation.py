@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flops.bootstrap import adapters
+from flops.bootstrap.crashes import Crashes
 from flops.errors import BrokerUnreachableError, InvalidSettingError, StartFailedError
 from flops.wire.envelope import decode_envelope
 from flops.wire.requests import Presence
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
     from flops.adapters.local_processes.client import DaemonClient
     from flops.adapters.local_processes.process import ProcessSpec
-    from flops.settings import Settings
+    from flops.settings import BrokerAccess, Settings
 
 BROKER: Final = "broker"
 MANAGER: Final = "manager"
 START_TIMEOUT_S: Final = 30.0
+LOOK_S: Final = 0.25
 LOG_LINES: Final = 5
 
 
@@ -56,6 +58,7 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
 
     report(_starting("local orchestrator", is_running=is_up(settings)))
     client = ensure_daemon(settings, os.environ)
+    crashes = Crashes(client.processes)
     kind = "external"
     if not settings.broker_url:
         broker = embedded_broker.prepare(settings)
@@ -63,12 +66,10 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
         process = _process(settings, BROKER, tuple(broker.command), broker.environment)
         _ensure(client, process, f"private broker ({kind})", report)
     access = embedded_broker.read_access(settings)
-    try:
+    if settings.broker_url:
         embedded_broker.wait_until_ready(access, START_TIMEOUT_S)
-    except BrokerUnreachableError as error:
-        if settings.broker_url:
-            raise
-        raise _start_failed(settings, BROKER, START_TIMEOUT_S) from error
+    else:
+        _wait_for_broker(settings, access, crashes)
     client.resume()
     adapters.make_examples(settings)
     nodes = tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
@@ -78,7 +79,7 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
     _stop_surplus(client, managers, report)
     for name in managers:
         _ensure(client, _role(settings, MANAGER, name, ""), name, report)
-    wait_online(settings, {*managers, *(f"data-{node}" for node in nodes)}, START_TIMEOUT_S)
+    wait_online(settings, {*managers, *(f"data-{node}" for node in nodes)}, START_TIMEOUT_S, crashes)
     return Started(access.url, kind, nodes, str(settings.home))
 
 
@@ -114,11 +115,23 @@ def is_up(settings: Settings) -> bool:
     return adapters.daemon(settings).is_running()
 
 
-def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> None:
+def _wait_for_broker(settings: Settings, access: BrokerAccess, crashes: Crashes) -> None:
+    from flops.adapters import embedded_broker  # noqa: PLC0415
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            return embedded_broker.wait_until_ready(access, LOOK_S)
+        except BrokerUnreachableError:
+            _check(settings, crashes, {BROKER})
+    raise _start_failed(settings, BROKER, _not_within(START_TIMEOUT_S))
+
+
+def wait_online(settings: Settings, instances: set[str], timeout_s: float, crashes: Crashes) -> None:
     """Return once all instances have announced themselves.
 
     Raises:
-        StartFailedError: one did not in time.
+        StartFailedError: one crashes again and again, or did not in time.
     """
     topics = adapters.topics(settings)
     bus = adapters.connect(settings, f"waiting-{os.getpid()}-{time.monotonic_ns()}", persistent=False)
@@ -126,7 +139,8 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> No
         subscription = bus.subscribe(*(topics.presence(instance) for instance in instances))
         missing, deadline = set(instances), time.monotonic() + timeout_s
         while missing and (left_s := deadline - time.monotonic()) > 0:
-            delivery = subscription.receive(left_s)
+            delivery = subscription.receive(min(left_s, LOOK_S))
+            _check(settings, crashes, missing)
             if delivery is None or not delivery.payload:
                 continue
             delivery.acknowledge()
@@ -136,7 +150,7 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float) -> No
             else:
                 missing.add(presence.instance)
         if missing:
-            raise _start_failed(settings, min(missing), timeout_s)
+            raise _start_failed(settings, min(missing), _not_within(timeout_s))
     finally:
         bus.close()
 
@@ -153,8 +167,18 @@ def end_of_log(settings: Settings, name: str) -> str:
     return log_file.tail(log_path(settings, name), LOG_LINES).strip("\n")
 
 
-def _start_failed(settings: Settings, name: str, timeout_s: float) -> StartFailedError:
-    return StartFailedError(name, timeout_s, str(log_path(settings, name)), end_of_log(settings, name))
+def _check(settings: Settings, crashes: Crashes, names: set[str]) -> None:
+    crashed = crashes.again_and_again(names)
+    if crashed is not None:
+        raise _start_failed(settings, crashed.id, f"has ended twice ({crashed.reason or 'without a reason'})")
+
+
+def _not_within(timeout_s: float) -> str:
+    return f"has not come up within {timeout_s:g} s"
+
+
+def _start_failed(settings: Settings, name: str, reason: str) -> StartFailedError:
+    return StartFailedError(name, reason, str(log_path(settings, name)), end_of_log(settings, name))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flops.bootstrap import adapters, installation
+from flops.bootstrap.crashes import Crashes
 from flops.errors import EXIT_UNREACHABLE, InvalidSettingError, StartFailedError
 from flops.settings import Settings
 
@@ -31,7 +32,7 @@ def test_a_process_that_does_not_come_up_is_named_with_the_end_of_its_log(
     log.write_text("".join(f"line {number}\n" for number in range(20)))
 
     with pytest.raises(StartFailedError, match="The manager has not come up") as raised:
-        installation.wait_online(settings, {"manager"}, 0.05)
+        installation.wait_online(settings, {"manager"}, 0.05, Crashes(list))
 
     assert raised.value.output.splitlines()[-1] == "line 19"
     assert "line 1\n" not in str(raised.value)
