@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from flops.cli.groups import SuggestingGroup
 from flops.cli.inbox import history, show_entry, watch
-from flops.cli.output import json_option, local_time, percent, print_json, print_result, print_table, say
+from flops.cli.output import (
+    in_one_line,
+    json_option,
+    local_time,
+    percent,
+    print_json,
+    print_result,
+    print_table,
+    say,
+    visible,
+)
 from flops.cli.session import Session, session
-from flops.sla_library import find_sla
-from flops.wire.requests import CancelProject, DeleteProject, ListProjects, ShowProject
+from flops.sla_library import load_sla
+from flops.wire.requests import CancelProject, DeleteProject, ShowProject
 from flops.wire.sla import parse_project_sla
 
 if TYPE_CHECKING:
@@ -25,7 +34,12 @@ NOT_SHOWN: Final = {"rounds", "entries"}
 
 
 @click.command(name="p")
-@click.option("--project-sla-file-name", "name", required=True, help="Name of an SLA file, or a path to one.")
+@click.option(
+    "--project-sla-file-name",
+    "name",
+    required=True,
+    help="Name of an SLA file, or a path to one, or - for standard input.",
+)
 @json_option
 def p(name: str, *, as_json: bool) -> None:
     """Start a project from a named SLA file and return at once."""
@@ -49,8 +63,8 @@ def project() -> None:
 def start(file: str, *, follow: bool, as_json: bool) -> None:
     """Start a project from an SLA FILE.
 
-    FILE is a path or the name of a shipped SLA ('flops sla list'). With --watch, Ctrl-C detaches and the project goes
-    on; the exit code says how it ended.
+    FILE is a path, the name of a shipped SLA ('flops sla list'), or - for standard input. With --watch, Ctrl-C
+    detaches and the project goes on; the exit code says how it ended.
     """
     _start(file, follow=follow, as_json=as_json)
 
@@ -61,7 +75,7 @@ def start(file: str, *, follow: bool, as_json: bool) -> None:
 def list_projects(user: str, *, as_json: bool) -> None:
     """List all projects, newest first."""
     with session() as opened:
-        projects = opened.ask("projects", ListProjects(user=user))["projects"]
+        projects = list(opened.projects(user))
 
     def render() -> None:
         rows = [
@@ -96,7 +110,7 @@ def show(project_id: str, *, as_json: bool) -> None:
 
     def render() -> None:
         for name, value in [*_glance(found["status"]), *_states(found["services"])]:
-            click.echo(f"{name:>14}  {value}")
+            click.echo(f"{name:>14}  {visible(value)}")
 
     print_result(found, as_json=as_json, render=render)
 
@@ -147,8 +161,7 @@ def delete(project_id: str, *, as_json: bool) -> None:
 
 
 def _start(name: str, *, follow: bool, as_json: bool) -> None:
-    path = find_sla(name)
-    sla = parse_project_sla(Path(path).read_bytes()).to_document()
+    sla = parse_project_sla(load_sla(name).content).to_document()
     with session() as opened:
         project_id = opened.start(sla)
         if as_json:
@@ -183,9 +196,7 @@ def _states(services: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _print_line(entry: dict[str, Any]) -> None:
-    import json  # noqa: PLC0415
-
-    click.echo(json.dumps(entry, ensure_ascii=False))
+    click.echo(in_one_line(entry))
 
 
 def _caller(opened: Session) -> str:
