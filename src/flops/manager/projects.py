@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from flops.errors import StaleVersionError, UndecodableMessageError
+from flops.errors import StaleVersionError, StoreUnavailableError, UndecodableMessageError
 from flops.ports import PendingItem, ProjectRecord
 from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
@@ -35,23 +35,26 @@ class Projects:
     """The projects of one manager, its ``owner``; those of others are left alone.
 
     ``hand_over`` gets what a saved step wants done, in order: a project is locked from its loading until then. Whoever
-    has saved it meanwhile, in another process, makes the step begin anew.
+    has saved it meanwhile, in another process, makes the step begin anew. ``is_in_doubt`` is set when a save may have
+    succeeded although the store did not answer: then what is pending there was not handed over.
     """
 
     def __init__(
         self, store: Store, deadlines: Deadlines, hand_over: Callable[[Sequence[PendingItem]], None], *, owner: str
     ) -> None:
-        self.owner = owner
+        self.owner, self.is_in_doubt = owner, False
         self._store, self._deadlines, self._hand_over = store, deadlines, hand_over
         self._locks = [threading.Lock() for _ in range(LOCKS)]
 
-    def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> None:
-        """Make a new project of its first event, unless it exists already."""
+    def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> Project:
+        """Make a new project of its first event, unless it exists already; returns what it is then."""
         with self._lock_of(project_id):
-            if self._store.load(project_id) is None:
+            known = self._store.load(project_id)
+            if known is None:
                 status = first_status(project_id, datetime.now(UTC).isoformat())
                 record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status, owner=self.owner)
-                self._advance(record, _own(record, accepted, f"{project_id}:begin", cause), accepted)
+                known = self._advance(record, _own(record, accepted, f"{project_id}:begin", cause), accepted)
+            return known.project
 
     @contextmanager
     def halted(self) -> Iterator[None]:
@@ -81,7 +84,7 @@ class Projects:
         with self._lock_of(project_id):
             record = self._store.load(project_id)
             if record is not None and record.owner != self.owner:
-                self._store.save(replace(record, owner=self.owner))
+                self._save(replace(record, owner=self.owner))
                 pending = self._store.pending(self.owner)
                 self._hand_over([item for item in pending if item.project_id == project_id])
         return self.happened(project_id, event, event_id=event_id)
@@ -119,6 +122,20 @@ class Projects:
     def _lock_of(self, project_id: str) -> threading.Lock:
         return self._locks[zlib.crc32(project_id.encode()) % LOCKS]
 
+    def _save(
+        self,
+        record: ProjectRecord,
+        *,
+        events: Sequence[Envelope] = (),
+        entries: Sequence[Envelope] = (),
+        pending: Sequence[PendingItem] = (),
+    ) -> ProjectRecord:
+        try:
+            return self._store.save(record, events=events, entries=entries, pending=pending)
+        except StoreUnavailableError:
+            self.is_in_doubt = True
+            raise
+
     def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> ProjectRecord | None:
         with self._lock_of(project_id):
             for _ in range(MAX_ATTEMPTS):
@@ -139,8 +156,8 @@ class Projects:
             return record
         # One with an old number that is not known was given up, or its producer has lost its count: it is news.
         record = _with_watermark(record, envelope) if is_next else record
-        if event is None or is_known:
-            return self._store.save(record, events=[] if is_known else [envelope])
+        if event is None or is_known or record.project.is_outdated(envelope.source):
+            return self._save(record, events=[] if is_known else [envelope])
         return self._advance(record, envelope, event)
 
     def _keep(self, record: ProjectRecord, entry: Envelope) -> ProjectRecord:
@@ -151,7 +168,7 @@ class Projects:
             return record
         news = {"entries": entry.sequence, "last_entry": str(entry.data.get("text", ""))}
         record = replace(record, status=record.status.model_copy(update=news))
-        return self._store.save(_with_watermark(record, entry), entries=[entry])
+        return self._save(_with_watermark(record, entry), entries=[entry])
 
     def _advance(self, record: ProjectRecord, envelope: Envelope, event: Event) -> ProjectRecord:
         project, commands = step(record.project, event)
@@ -171,7 +188,7 @@ class Projects:
         ]
         news = told if envelope.source == MANAGER else [envelope, *told]
         status = status.model_copy(update={"app": project.app.name})
-        record = self._store.save(replace(record, project=project, status=status), events=news, pending=items)
+        record = self._save(replace(record, project=project, status=status), events=news, pending=items)
         self._hand_over(items)
         return record
 

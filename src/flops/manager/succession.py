@@ -47,7 +47,7 @@ class Succession:
         self._on_adopted, self._clock = on_adopted, clock
         self._pause_s = min(LONGEST_PAUSE_S, lease.lasts_s / BEATS_PER_LEASE)
         self._seen: dict[str, tuple[int, float]] = {}
-        self._seen_in_term = 0
+        self._seen_in_term, self._is_unowned_adopted = 0, False
         self._holder = ""
         self._owners: set[str] = set()
         self._beating, self._watching = threading.Lock(), threading.Lock()
@@ -105,14 +105,13 @@ class Succession:
             log.error("the manager cannot begin yet", extra={"reason": str(error)})  # noqa: TRY400
 
     def resign(self) -> None:
-        """Leave everything to the other managers at once, if there are any; otherwise it is kept until a new start."""
+        """Leave the office and all projects to the other managers at once; without others they wait for a new start."""
         now = self._clock()
-        if not any(now - since < self._lease.lasts_s for _, since in self._seen.values()):
+        if not self.is_holder or not any(now - since < self._lease.lasts_s for _, since in self._seen.values()):
             return
         try:
             self._store.adopt(self._lease.manager, "")
-            if self.is_holder:
-                self._store.take_office(INTAKE, "", self._lease.manager)
+            self._store.take_office(INTAKE, "", self._lease.manager)
             self._store.retire(self._lease.manager)
         except FlopsError as error:
             log.warning("the other managers have to find out", extra={"reason": str(error)})
@@ -132,20 +131,25 @@ class Succession:
             if began is None:
                 return
             with self._projects.halted():
-                self._lanes.drop()
-                items = self._store.pending(self._lease.manager)
                 self._holder = self._store.holder(INTAKE)
-                self._lease.begin_term(began)
-                self._lanes.put(items)
-        log.info("the lease begins", extra={"manager": self._lease.manager, "pending": len(items)})
+                self._queue_anew(began)
+        log.info("the lease begins", extra={"manager": self._lease.manager})
+
+    def _queue_anew(self, began: float | None = None) -> None:
+        """Queue all that is pending of this manager's projects, and nothing else; ``began`` begins a new term."""
+        self._lanes.drop()
+        items = self._store.pending(self._lease.manager)
+        self._projects.is_in_doubt = False
+        if began is not None:
+            self._lease.begin_term(began)
+        self._lanes.put(items)
 
     def look_after_others(self) -> None:
         """Take over from managers that are gone, and the office if nobody holds it."""
         if not self._lease.is_held:
             return
-        term, is_first_look = self._lease.term, self._seen_in_term != self._lease.term
-        if is_first_look:
-            self._seen, self._seen_in_term = {}, term
+        if self._seen_in_term != self._lease.term:
+            self._seen, self._seen_in_term, self._is_unowned_adopted = {}, self._lease.term, False
         before = self._clock()
         beats = self._store.beats()
         holder = self._store.holder(INTAKE)
@@ -155,6 +159,7 @@ class Succession:
         gone = [name for name, (_, since) in self._seen.items() if before - since >= self._lease.lasts_s]
         is_new = (holder in gone or not holder) and self._store.take_office(INTAKE, self._lease.manager, holder)
         if is_new:
+            self._is_unowned_adopted = False
             log.warning("this manager takes new projects on", extra={"manager": self._lease.manager, "former": holder})
         self._holder = self._lease.manager if is_new else holder
         for manager in gone:
@@ -163,8 +168,17 @@ class Succession:
             del self._seen[manager]
             with self._watching:
                 self._owners.discard(manager)
-        if self.is_holder and (is_new or is_first_look):
+        if self.is_holder and not self._is_unowned_adopted:
             self._adopt("")
+            self._is_unowned_adopted = True
+        if self._projects.is_in_doubt:
+            self._settle_doubt()
+
+    def _settle_doubt(self) -> None:
+        """What was saved or adopted while the store did not answer has not been queued, and its owner was not told."""
+        with self._projects.halted():
+            self._queue_anew()
+        self._on_adopted("", [record.project.id for record in self._store.live(self._lease.manager)])
 
     def _observe(self, beats: dict[str, int]) -> None:
         now = self._clock()
@@ -177,9 +191,11 @@ class Succession:
     def _adopt(self, former: str) -> None:
         """Take care of another manager's projects from now on, beginning with what it has left undone."""
         with self._projects.halted():
+            was_in_doubt, self._projects.is_in_doubt = self._projects.is_in_doubt, True
             adopted = set(self._store.adopt(former, self._lease.manager))
             pending: Sequence[PendingItem] = self._store.pending(self._lease.manager) if adopted else []
             self._lanes.put([item for item in pending if item.project_id in adopted])
+            self._projects.is_in_doubt = was_in_doubt
         if adopted:
             log.warning("projects adopted", extra={"former": former, "projects": len(adopted)})
         if adopted or former:

@@ -16,7 +16,7 @@ from flops.adapters.sqlite_store import SqliteStore
 from flops.delivery.presence import presence_payload
 from flops.delivery.requests import RequestClient
 from flops.delivery.service import ServiceIdentity
-from flops.manager.service import ManagerPorts, run
+from flops.manager.service import ManagerPorts, Tenure, run
 from flops.project.state import Deadlines
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
@@ -39,10 +39,12 @@ class Office:
     registry: FakeRegistry = field(default_factory=FakeRegistry)
     deadlines: Deadlines = field(default_factory=Deadlines)
     topics: Topics = field(default_factory=Topics)
+    tenure: Tenure = field(default_factory=Tenure)
 
     def __post_init__(self) -> None:
-        self.bus: MemoryBus = self.broker.connect("client")
-        self.client = RequestClient(self.bus, self.topics, "client")
+        client = f"client-of-{self.tenure.manager}"
+        self.bus: MemoryBus = self.broker.connect(client)
+        self.client = RequestClient(self.bus, self.topics, client)
         self.heard = self.bus.subscribe(self.topics.project_events())
         self.confirmations = self.bus.subscribe(self.topics.project_confirmed())
         self.events: list[Envelope] = []
@@ -52,10 +54,10 @@ class Office:
         """Start the manager, and wait until it listens."""
         self._stopping, ready = threading.Event(), threading.Event()
         self.store = SqliteStore(self.path)
-        self._bus = self.broker.connect("manager", persistent=True)
+        self._bus = self.broker.connect(self.tenure.manager, persistent=True)
         ports = ManagerPorts(self._bus, self.topics, self.store, self.orchestrator, self.registry, FakeRepositories())
         arguments = (ports, self.deadlines, "linux/amd64", self._stopping, ready.set)
-        self._thread = threading.Thread(target=run, args=arguments)
+        self._thread = threading.Thread(target=run, args=arguments, kwargs={"tenure": self.tenure})
         self._thread.start()
         assert ready.wait(10)
 
