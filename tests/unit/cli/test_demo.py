@@ -1,75 +1,153 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from flops.cli import demo
+from flops.errors import InvalidSlaError, ProjectNotEndedError
 from flops.settings import Settings
+from flops.sla_library import find_sla
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from flops.cli.session import Session
 
-LAST, NEW = "0" * 24, "1" * 24
+FAILED, LAST, NEW = "0" * 24, "1" * 24, "2" * 24
 ANSWERS: dict[str, Any] = {
     "data": {"nodes": {"local": {"digits": 3}}},
-    "projects": {"projects": [{"project_id": LAST}]},
-    "project": {"status": {}},
+    "project": {"status": {"phase": "failed"}},
     "delete": {},
 }
 
 
 @dataclass
 class Asked:
-    """A session whose manager knows the last demo's project; ``order`` is what it was asked for."""
+    """A session whose manager knows the projects of earlier demos; ``order`` is what it was asked for."""
 
     settings: Settings
+    known: list[str]
     order: list[str] = field(default_factory=list)
+    still_running: str = ""
 
-    def ask(self, name: str, *_: object, **__: object) -> dict[str, Any]:
+    def ask(self, name: str, message: Any = None, **_: object) -> dict[str, Any]:  # noqa: ANN401
         self.order.append(name)
+        if name == "delete":
+            if message.project_id == self.still_running:
+                raise ProjectNotEndedError(message.project_id, "training")
+            self.known.remove(message.project_id)
         answer: dict[str, Any] = ANSWERS[name]
         return answer
 
-    def projects(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = self.ask("projects")["projects"]
-        return listed
+    def projects(self) -> list[dict[str, str]]:
+        return [{"project_id": project_id} for project_id in self.known]
 
     def start(self, _: object) -> str:
         self.order.append("start")
+        self.known.append(NEW)
         return NEW
 
 
-def run(home: Path, monkeypatch: pytest.MonkeyPatch, *, exit_code: int) -> Asked:
-    (home / "demo-project").write_text(LAST)
-    asked = Asked(Settings(home))
+class Demos:
+    """Runs a demo against such a session; ``exit_code`` is how its project ends."""
 
-    def watch(*_: object) -> int:
-        asked.order.append("watch")
-        return exit_code
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = Asked(Settings(home), known=[])
+        self.exit_code = 0
+        monkeypatch.setattr(demo, "watch", self._watch)
+        monkeypatch.setattr(demo, "_predict", lambda *_, **__: 0)
 
-    monkeypatch.setattr(demo, "watch", watch)
-    monkeypatch.setattr(demo, "_predict", lambda *_, **__: 0)
-    opened = cast("Session", asked)
-    assert demo._run(opened, "digits_sklearn_small", "digits_multi", as_json=False) == exit_code
-    return asked
+    def run(self, sla: str = "digits_sklearn_small", *, as_json: bool = False) -> int:
+        return demo._run(cast("Session", self.asked), sla, "digits_multi", as_json=as_json)
+
+    def _watch(self, *_: object) -> int:
+        self.asked.order.append("watch")
+        return self.exit_code
+
+
+@pytest.fixture
+def demos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Demos:
+    return Demos(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "demo-project"
 
 
 def test_the_last_demos_project_is_replaced_only_once_the_new_one_has_succeeded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demos: Demos, record: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = run(tmp_path, monkeypatch, exit_code=0)
+    record.write_text(LAST)
+    demos.asked.known = [LAST]
 
-    assert asked.order.index("delete") > asked.order.index("watch") > asked.order.index("start")
-    assert (tmp_path / "demo-project").read_text() == NEW
-    assert f"replaces the last one's project {LAST}" in capsys.readouterr().err
+    assert demos.run() == 0
+
+    order = demos.asked.order
+    assert order.index("delete") > order.index("watch") > order.index("start")
+    assert demos.asked.known == [NEW]
+    assert record.read_text().split() == [NEW]
+    assert LAST in capsys.readouterr().err
 
 
-def test_a_demo_that_fails_leaves_the_last_ones_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = run(tmp_path, monkeypatch, exit_code=1)
+def test_a_demo_that_fails_leaves_the_last_ones_project(demos: Demos, record: Path) -> None:
+    record.write_text(LAST)
+    demos.asked.known = [LAST]
+    demos.exit_code = 1
 
-    assert "delete" not in asked.order
-    assert (tmp_path / "demo-project").read_text() == LAST
+    assert demos.run() == 1
+
+    assert demos.asked.known == [LAST, NEW]
+    assert record.read_text().split() == [LAST, NEW]
+
+
+def test_projects_of_demos_that_failed_or_were_left_are_replaced_too(demos: Demos, record: Path) -> None:
+    record.write_text(f"{LAST}\n{FAILED}\n")
+    demos.asked.known = [LAST, FAILED, "a project of one's own"]
+
+    assert demos.run() == 0
+
+    assert demos.asked.known == ["a project of one's own", NEW]
+    assert record.read_text().split() == [NEW]
+
+
+def test_a_project_that_runs_still_is_replaced_by_a_later_demo(demos: Demos, record: Path) -> None:
+    record.write_text(f"{LAST}\n")
+    demos.asked.known = [LAST]
+    demos.asked.still_running = LAST
+
+    assert demos.run() == 0
+
+    assert record.read_text().split() == [LAST, NEW]
+
+
+def test_a_project_that_somebody_has_deleted_meanwhile_is_forgotten(demos: Demos, record: Path) -> None:
+    record.write_text(f"{LAST}\n")
+
+    assert demos.run() == 0
+
+    assert "delete" not in demos.asked.order
+    assert record.read_text().split() == [NEW]
+
+
+def test_how_a_demo_has_failed_is_a_result(demos: Demos, capsys: pytest.CaptureFixture[str]) -> None:
+    demos.exit_code = 1
+
+    demos.run(as_json=True)
+
+    assert json.loads(capsys.readouterr().out) == {"status": {"phase": "failed"}, "samples": []}
+
+
+def test_an_sla_whose_model_cannot_be_asked_is_refused_before_anything_is_done(demos: Demos, tmp_path: Path) -> None:
+    sla = json.loads(find_sla("digits_sklearn_small").read_text())
+    del sla["post_training_steps"]
+    file = tmp_path / "sla.json"
+    file.write_text(json.dumps(sla))
+
+    with pytest.raises(InvalidSlaError, match="deploy_trained_model_image"):
+        demos.run(str(file))
+
+    assert demos.asked.order == []
