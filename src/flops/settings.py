@@ -19,8 +19,8 @@ BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
 ORCHESTRATORS: Final = ("local",)
 SQLITE: Final = "sqlite://"
-# Scheme, perhaps credentials, hosts, path; options follow.
-MONGODB: Final = re.compile(r"(mongodb(?:\+srv)?://)(?:[^/?#]*@)?([^/?#@]+)(/[^?#]*)?.*")
+# Perhaps credentials, then hosts, then perhaps a database and options.
+MONGODB: Final = re.compile(r"mongodb(\+srv)?://([^/?#]*@)?[^/?#@]+([/?].*)?")
 USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB: Final = 1024 * 1024

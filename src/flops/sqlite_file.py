@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_S: Final = 30.0
+PAGES_PER_STEP: Final = 1000
 
 
 class SqliteFile:
@@ -29,6 +30,7 @@ class SqliteFile:
             path.touch(mode=0o600)
             path.chmod(0o600)
             self._database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of effect on a new file only
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
 
@@ -78,14 +80,14 @@ class SqliteFile:
                     self._database.execute("ROLLBACK")
 
     def compact(self, least_free: float) -> None:
-        """Give unused space back to the disk, if at least that part of the file is unused."""
-        with self.reading() as database:
-            (free,), (total,) = (
-                database.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count")
-            )
-            if free >= max(1, least_free * total):
-                database.execute("VACUUM")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Give unused space back to the disk, if at least that part of the file is unused; in steps, between others."""
+        free, total = (self.rows(f"PRAGMA {count}")[0][0] for count in ("freelist_count", "page_count"))
+        if free >= max(1, least_free * total):
+            for _ in range(0, free, PAGES_PER_STEP):
+                with self.reading() as database:
+                    # A script is executed to its end; a query would free the one page of its first step.
+                    database.executescript(f"PRAGMA incremental_vacuum ({PAGES_PER_STEP})")
+        self.rows("PRAGMA wal_checkpoint (TRUNCATE)")
 
     def close(self) -> None:
         """Release the file. Idempotent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flops.errors import InvalidSettingError
-from flops.settings import Settings
+from flops.settings import Settings, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,9 @@ from flops.settings import Settings
         ("FLOPS_STORE_URL", "postgresql://host/flops"),
         ("FLOPS_STORE_URL", "sqlite://relative"),
         ("FLOPS_STORE_URL", "sqlite:///"),
+        ("FLOPS_STORE_URL", "mongodb://"),
+        ("FLOPS_STORE_URL", "mongodb://ada:secret@/flops"),
+        ("FLOPS_KEEP_EVENTS_DAYS", "0"),
         ("FLOPS_ORCHESTRATOR", "cloud"),
         ("FLOPS_STOP_DEADLINE_S", "0"),
         ("FLOPS_RETRY_ATTEMPTS", "0"),
@@ -43,3 +46,29 @@ def test_without_any_setting_the_defaults_hold() -> None:
     assert str(settings.home) == "/home/ada/.flops"
     assert (settings.orchestrator, settings.user, settings.store_url) == ("local", "Admin", "")
     assert settings.chunk_bytes < settings.max_payload_bytes
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mongodb://localhost", "mongodb://localhost"),
+        ("mongodb://ada:secr%2Ft@h1:27017,h2/flops?replicaSet=x", "mongodb://h1:27017,h2/flops"),
+        ("mongodb+srv://ada:secret@cluster.example.org/", "mongodb+srv://cluster.example.org/"),
+        ("mongodb://ada:secret@[::1]:27017/?authSource=admin", "mongodb://[::1]:27017/"),
+        ("sqlite:///var/lib/flops.db", "sqlite:///var/lib/flops.db"),
+    ],
+)
+def test_a_store_is_shown_without_credentials(url: str, shown: str) -> None:
+    settings = Settings.from_environment({"HOME": "/home/ada", "FLOPS_STORE_URL": url})
+
+    assert settings.store_url == url
+    assert "secr" not in repr(settings)
+    assert without_credentials(url) == shown
+
+
+def test_credentials_in_a_refused_url_are_not_shown() -> None:
+    with pytest.raises(InvalidSettingError) as caught:
+        Settings.from_environment({"HOME": "/home/ada", "FLOPS_STORE_URL": "mongo://ada:secret@localhost/flops"})
+
+    assert "mongo://localhost/flops" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from flops.errors import FlopsError
 from flops.manager.bare_requests import BareRequests
 from flops.manager.clock import SteadyClock, elapsed_s
+from flops.manager.housekeeping import Housekeeping
 from flops.manager.intake import Intake
 from flops.manager.kept import Kept
 from flops.manager.lanes import Lanes
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRIES: Final = RetryPolicy()
+KEEP_EVENTS_S: Final = 90 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,32 @@ def run(  # noqa: PLR0913  what a manager needs to know
     *,
     tenure: Tenure | None = None,
     retries: RetryPolicy = RETRIES,
+    keep_events_s: float = KEEP_EVENTS_S,
 ) -> int:
     """Manage projects until ``stopping`` is set; ``ready`` is called once messages are listened to."""
-    return Manager(ports, deadlines, platform, tenure or Tenure(), retries).run(stopping, ready)
+    manager = Manager(
+        ports=ports,
+        deadlines=deadlines,
+        platform=platform,
+        tenure=tenure or Tenure(),
+        retries=retries,
+        keep_events_s=keep_events_s,
+    )
+    return manager.run(stopping, ready)
 
 
 class Manager:
     """The parts of a manager, connected."""
 
-    def __init__(
-        self, ports: ManagerPorts, deadlines: Deadlines, platform: str, tenure: Tenure, retries: RetryPolicy
+    def __init__(  # noqa: PLR0913  as ``run``
+        self,
+        *,
+        ports: ManagerPorts,
+        deadlines: Deadlines,
+        platform: str,
+        tenure: Tenure,
+        retries: RetryPolicy,
+        keep_events_s: float,
     ) -> None:
         self._ports, self._tenure = ports, tenure
         self._now = SteadyClock(tenure.wall, tenure.elapsed)
@@ -109,6 +127,9 @@ class Manager:
         self._intake = self._make_intake(platform)
         self._reconciliation = Reconciliation(
             ports.store, ports.orchestrator, self._projects, self._removal, self._succession
+        )
+        self._housekeeping = Housekeeping(
+            ports.store, keep_events_s, tenure.wall, lambda: self._succession.acts_as_holder
         )
         self._instances = InstanceWatch(
             ports.bus,
@@ -136,6 +157,7 @@ class Manager:
             partial(watch_deadlines, self._ports.store, self._projects, self._now),
             self._leases.watch,
             self._reconciliation.watch,
+            self._housekeeping.keep_house,
         ]
         watchers = [threading.Thread(target=_together, args=(task, stopping)) for task in tasks]
         for watcher in watchers:

@@ -111,3 +111,26 @@ def test_compacting_gives_space_back(tmp_path: Path) -> None:
         store.compact()
 
     assert path.stat().st_size < 1_000_000
+
+
+def test_a_full_disk_is_told_changes_nothing_and_is_recovered_from(store: SqliteStore) -> None:
+    record = store.load(ID)
+    assert record is not None
+    (_, event), *_ = store.events(ID, after=0, limit=1)
+    large = event.model_copy(update={"id": "e9", "data": {"text": "x" * 100_000}})
+    allow_pages(store, 30)
+
+    with pytest.raises(StoreUnavailableError, match="disk is full") as caught:
+        store.save(record, events=[large])
+    assert "Free some space" in caught.value.remedy
+    assert store.load(ID) == record
+    assert not store.has_event(ID, "e9")
+    allow_pages(store, 10_000)
+
+    assert store.load(ID) == record
+    assert store.save(record, events=[large]).revision == record.revision + 1
+
+
+def allow_pages(store: SqliteStore, pages: int) -> None:
+    """Let the disk be full when the file has that many pages."""
+    store._file.rows(f"PRAGMA max_page_count = {pages}")
