@@ -1,0 +1,91 @@
+"""The manager with its memory in MongoDB, whose server is killed in the middle of projects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.mongodb import ServerProcess, drop_database, new_database, start_server
+from tests.system.installation import Installation
+from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.system.installation import Outcome
+
+    Rehearsing = Callable[[Installation, dict[str, Any]], Rehearsal]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The server of the store."""
+    started = start_server(tmp_path_factory.mktemp("server"))
+    yield started
+    started.kill()
+
+
+@pytest.fixture(scope="module")
+def remembering(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation that keeps its projects there, in a database of its own."""
+    directory, url = tmp_path_factory.mktemp("remembering"), new_database(server)
+    made = Installation(
+        directory / "home", {"FLOPS_STORE_URL": url, "FLOPS_MANAGER_LEASE_S": "3", **slow_git(directory)}
+    )
+    try:
+        made.ok("up")
+        put_rows(made, directory)
+        yield made
+    finally:
+        made.ok("down")
+        assert made.processes() == []
+        drop_database(url)
+
+
+def assert_whole(outcome: Outcome, rounds: int) -> None:
+    """Completed, with nothing missing and nothing twice."""
+    assert outcome.exit_code == 0, outcome.entries[-3:]
+    assert [entry["sequence"] for entry in outcome.entries] == list(range(1, len(outcome.entries) + 1))
+    assert [entry["data"]["round"] for entry in outcome.of_type("round.finished")] == list(range(1, rounds + 1))
+    services = [entry["data"]["service"] for entry in outcome.of_type("service.deployed")]
+    assert len(services) == len(set(services))
+
+
+def test_a_project_from_its_request_to_its_end(remembering: Installation, rehearsing: Rehearsing, stage: Stage) -> None:
+    stage.set_up()
+    outcome = rehearsing(remembering, stage.sla(rounds=2)).end()
+
+    assert_whole(outcome, rounds=2)
+    assert not (remembering.home / "store").exists()
+
+
+def test_the_server_is_killed_during_a_training(
+    remembering: Installation, server: ServerProcess, rehearsing: Rehearsing, stage: Stage
+) -> None:
+    stage.set_up().hold(2)
+    project = rehearsing(remembering, stage.sla(rounds=3))
+    stage.await_fitting(2)
+    server.kill()
+    stage.release(2)
+    server.start()
+
+    assert_whole(project.end(), rounds=3)
+
+
+def test_the_server_is_away_for_longer_than_a_lease(
+    remembering: Installation, server: ServerProcess, rehearsing: Rehearsing, stage: Stage
+) -> None:
+    stage.set_up().hold("clone")
+    project = rehearsing(remembering, stage.sla(rounds=2, ml_repo_url=stage.slow_url))
+    stage.await_cloning()
+    server.kill()
+    stage.release("clone")
+    refused = remembering.flops("project", "show", project.project_id)
+    server.start()
+
+    assert refused.exit_code != 0
+    assert "mongodb://127.0.0.1" in refused.stderr, refused.stderr
+    assert_whole(project.end(), rounds=2)
