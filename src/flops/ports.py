@@ -105,14 +105,21 @@ class Bus(Protocol):
 class Outbox(Protocol):
     """The events of one source that the manager has not confirmed yet, durable in the service's own directory."""
 
+    @property
+    def generation(self) -> str:
+        """Made anew with every new outbox, and part of the source: whoever has lost its outbox is another source."""
+
     def append(self, project_id: str, encode: Callable[[int], bytes]) -> tuple[int, bytes]:
         """Number the next event (from 1, without gaps), store ``encode(sequence)``; both are returned."""
 
-    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:
-        """What was not confirmed yet, by ascending sequence."""
+    def unconfirmed(self, project_id: str, limit: int) -> list[tuple[int, bytes]]:
+        """The first of what was not confirmed yet, by ascending sequence."""
 
     def confirm(self, project_id: str, sequence: int) -> None:
-        """Forget everything up to ``sequence``. Idempotent; the numbering goes on."""
+        """Forget everything up to ``sequence``. Idempotent; the numbering goes on.
+
+        A number that was never given out confirms nothing.
+        """
 
     def close(self) -> None:
         """Release the file."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,7 +52,7 @@ def test_events_are_numbered_from_one_for_each_project(outbox: SqliteOutbox) -> 
     assert outbox.append(PROJECT, encode) == (1, b"event 1")
     assert outbox.append(PROJECT, encode) == (2, b"event 2")
     assert outbox.append("b" * 24, encode) == (1, b"event 1")
-    assert outbox.unconfirmed(PROJECT) == [(1, b"event 1"), (2, b"event 2")]
+    assert outbox.unconfirmed(PROJECT, 1000) == [(1, b"event 1"), (2, b"event 2")]
 
 
 def test_what_is_confirmed_is_forgotten_and_the_numbering_goes_on(outbox: SqliteOutbox) -> None:
@@ -58,7 +60,7 @@ def test_what_is_confirmed_is_forgotten_and_the_numbering_goes_on(outbox: Sqlite
         outbox.append(PROJECT, encode)
     outbox.confirm(PROJECT, 2)
     outbox.confirm(PROJECT, 1)
-    assert outbox.unconfirmed(PROJECT) == [(3, b"event 3")]
+    assert outbox.unconfirmed(PROJECT, 1000) == [(3, b"event 3")]
     outbox.confirm(PROJECT, 3)
     assert outbox.append(PROJECT, encode) == (4, b"event 4")
 
@@ -70,14 +72,42 @@ def test_events_and_numbering_survive_a_restart(outbox: SqliteOutbox, path: Path
     outbox.append(PROJECT, encode)
     outbox.close()
     again = SqliteOutbox(path)
-    assert again.unconfirmed(PROJECT) == [(3, b"event 3")]
+    assert again.unconfirmed(PROJECT, 1000) == [(3, b"event 3")]
     assert again.append(PROJECT, encode)[0] == 4
     again.close()
 
 
-def test_a_number_that_the_manager_knows_is_not_given_out_again(outbox: SqliteOutbox) -> None:
-    outbox.confirm(PROJECT, 7)
-    assert outbox.append(PROJECT, encode)[0] == 8
+def test_a_number_that_was_never_given_out_confirms_nothing(outbox: SqliteOutbox) -> None:
+    outbox.append(PROJECT, encode)
+    for nonsense in (2, 2**53, -1):
+        outbox.confirm(PROJECT, nonsense)
+    assert outbox.unconfirmed(PROJECT, 1000) == [(1, b"event 1")]
+    assert outbox.append(PROJECT, encode)[0] == 2
+
+
+def test_the_first_of_what_is_unconfirmed_is_given_where_all_is_not_needed(outbox: SqliteOutbox) -> None:
+    for _ in range(3):
+        outbox.append(PROJECT, encode)
+    assert outbox.unconfirmed(PROJECT, 2) == [(1, b"event 1"), (2, b"event 2")]
+
+
+def test_a_new_outbox_is_a_new_generation_and_an_old_one_stays_what_it_was(outbox: SqliteOutbox, path: Path) -> None:
+    again, other = SqliteOutbox(path), SqliteOutbox(path.with_name("other.db"))
+    assert again.generation == outbox.generation
+    assert other.generation != outbox.generation
+    assert len(outbox.generation) == 8
+    again.close()
+    other.close()
+
+
+def test_an_outbox_from_before_there_were_generations_goes_on_without_one(outbox: SqliteOutbox, path: Path) -> None:
+    outbox.append(PROJECT, encode)
+    outbox.close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TABLE generation")
+    again = SqliteOutbox(path)
+    assert again.generation == ""
+    again.close()
 
 
 def test_an_event_that_cannot_be_encoded_takes_no_number(outbox: SqliteOutbox) -> None:
@@ -95,7 +125,7 @@ def test_threads_number_without_gaps(outbox: SqliteOutbox) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [sequence for sequence, _ in outbox.unconfirmed(PROJECT)] == list(range(1, 101))
+    assert [sequence for sequence, _ in outbox.unconfirmed(PROJECT, 1000)] == list(range(1, 101))
 
 
 def test_nothing_that_was_appended_is_lost_when_the_writer_is_killed(path: Path) -> None:
@@ -106,7 +136,7 @@ def test_nothing_that_was_appended_is_lost_when_the_writer_is_killed(path: Path)
     acknowledged += [int(line) for line in writer.stdout.read().split()]
     writer.wait()
     outbox = SqliteOutbox(path)
-    kept = [sequence for sequence, _ in outbox.unconfirmed(PROJECT)]
+    kept = [sequence for sequence, _ in outbox.unconfirmed(PROJECT, 1000)]
     assert kept[: len(acknowledged)] == acknowledged
     assert kept == list(range(1, len(kept) + 1))
     assert outbox.append(PROJECT, encode)[0] == len(kept) + 1
@@ -137,7 +167,7 @@ def test_a_full_disk_is_explained_and_leaves_the_outbox_as_it_was(outbox: Sqlite
         outbox.append(PROJECT, lambda _: bytes(1_000_000))
     outbox._database.execute("PRAGMA max_page_count = 100000")
     assert outbox.append(PROJECT, encode) == (2, b"event 2")
-    assert len(outbox.unconfirmed(PROJECT)) == 2
+    assert len(outbox.unconfirmed(PROJECT, 1000)) == 2
 
 
 def test_a_closed_outbox_says_so(outbox: SqliteOutbox) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from flops.errors import StoreUnavailableError
+from flops.sqlite_file import SqliteFile
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import ProjectStatus
 
@@ -14,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_SCHEMA: Final = (
-    "CREATE TABLE IF NOT EXISTS read (event_id TEXT PRIMARY KEY) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS entries (sequence INTEGER PRIMARY KEY, envelope TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-)
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS read (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entries (sequence INTEGER PRIMARY KEY, envelope TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
 _REACH: Final = (
     "INSERT INTO sources VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET sequence = max(sequence, excluded.sequence)"
 )
@@ -29,14 +27,8 @@ class SqliteInbox:
     """``observer.inbox.InboxStore`` and ``delivery.publisher.Unconfirmed`` on SQLite."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.RLock()
-        try:
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            path.chmod(0o600)
-            for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *_SCHEMA):
-                self._database.execute(statement)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailableError(str(path), str(error)) from error
+        self._file = SqliteFile(path)
+        self._file.migrate((_SCHEMA,))
 
     def status(self) -> ProjectStatus | None:
         """See InboxStore."""
@@ -45,70 +37,53 @@ class SqliteInbox:
 
     def watermarks(self) -> dict[str, int]:
         """See InboxStore."""
-        return dict(self._rows("SELECT source, sequence FROM sources"))
+        return dict(self._file.rows("SELECT source, sequence FROM sources"))
 
     def has_read(self, event_id: str) -> bool:
         """See InboxStore."""
-        return bool(self._rows("SELECT 1 FROM read WHERE event_id = ?", event_id))
+        return bool(self._file.rows("SELECT 1 FROM read WHERE event_id = ?", event_id))
 
     def last_sequence(self) -> int:
         """See InboxStore."""
-        return int(self._rows("SELECT coalesce(max(sequence), 0) FROM entries")[0][0])
+        return int(self._file.rows("SELECT coalesce(max(sequence), 0) FROM entries")[0][0])
 
     def append(
         self, read: Envelope, status: ProjectStatus, entry: Envelope | None, *, skipped: Mapping[str, int] | None = None
     ) -> None:
         """See InboxStore."""
-        statements: list[tuple[str, tuple[object, ...]]] = [
-            ("INSERT INTO read VALUES (?)", (read.id,)),
-            ("INSERT OR REPLACE INTO facts VALUES ('status', ?)", (status.model_dump_json(),)),
-        ]
         reached = {**(skipped or {}), **({read.source: read.sequence} if read.sequence else {})}
-        statements += [(_REACH, item) for item in reached.items()]
-        if entry is not None:
-            statements.append(("INSERT INTO entries VALUES (?, ?)", (entry.sequence, entry.encode().decode())))
-        self._write(statements)
+        with self._file.writing() as database:
+            database.execute("INSERT INTO read VALUES (?)", (read.id,))
+            database.execute("INSERT OR REPLACE INTO facts VALUES ('status', ?)", (status.model_dump_json(),))
+            database.executemany(_REACH, reached.items())
+            if entry is not None:
+                database.execute("INSERT INTO entries VALUES (?, ?)", (entry.sequence, entry.encode().decode()))
 
     def page(self, *, after: int, limit: int) -> list[Envelope]:
         """See InboxStore."""
-        rows = self._rows("SELECT envelope FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit)
+        rows = self._file.rows(
+            "SELECT envelope FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", after, limit
+        )
         return [decode_envelope("inbox", envelope.encode()) for (envelope,) in rows]
 
     def unconfirmed(self, project_id: str, limit: int) -> list[tuple[int, bytes]]:  # noqa: ARG002  of one project
         """See Unconfirmed."""
         confirmed = int(self._fact("confirmed") or 0)
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT sequence, envelope FROM entries WHERE sequence > ? ORDER BY sequence LIMIT ?", confirmed, limit
         )
         return [(sequence, envelope.encode()) for sequence, envelope in rows]
 
     def confirm(self, project_id: str, sequence: int) -> None:  # noqa: ARG002  the file holds one project
         """See Unconfirmed."""
-        with self._lock:
-            if sequence > int(self._fact("confirmed") or 0):
-                self._write([("INSERT OR REPLACE INTO facts VALUES ('confirmed', ?)", (str(sequence),))])
+        with self._file.writing() as database:
+            if int(self._fact("confirmed") or 0) < sequence <= self.last_sequence():
+                database.execute("INSERT OR REPLACE INTO facts VALUES ('confirmed', ?)", (str(sequence),))
 
     def close(self) -> None:
         """Release the file."""
-        with self._lock:
-            self._database.close()
+        self._file.close()
 
     def _fact(self, key: str) -> str:
-        rows = self._rows("SELECT value FROM facts WHERE key = ?", key)
+        rows = self._file.rows("SELECT value FROM facts WHERE key = ?", key)
         return str(rows[0][0]) if rows else ""
-
-    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        try:
-            with self._lock:
-                return self._database.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(str(self._path), str(error)) from error
-
-    def _write(self, statements: list[tuple[str, tuple[object, ...]]]) -> None:
-        try:
-            with self._lock, self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                for statement, values in statements:
-                    self._database.execute(statement, values)
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(str(self._path), str(error)) from error

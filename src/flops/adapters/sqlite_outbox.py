@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Final
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_S: Final = 10.0
+GENERATION_BYTES: Final = 4
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS numbering (project_id TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generation (id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS events (
     project_id TEXT NOT NULL, sequence INTEGER NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (project_id, sequence)
 ) WITHOUT ROWID;
@@ -40,6 +43,8 @@ class SqliteOutbox:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_SCHEMA)
+        with self._transaction() as database:
+            self._generation = _generation(database)
 
     def append(self, project_id: str, encode: Callable[[int], bytes]) -> tuple[int, bytes]:
         """See ``ports.Outbox``. If ``encode`` raises, nothing is stored and the number is given to the next event."""
@@ -50,18 +55,22 @@ class SqliteOutbox:
             database.execute("INSERT INTO events VALUES (?, ?, ?)", (project_id, sequence, payload))
         return sequence, payload
 
-    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:
+    @property
+    def generation(self) -> str:
         """See ``ports.Outbox``."""
-        query = "SELECT sequence, payload FROM events WHERE project_id = ? ORDER BY sequence"
+        return self._generation
+
+    def unconfirmed(self, project_id: str, limit: int) -> list[tuple[int, bytes]]:
+        """See ``ports.Outbox``."""
+        query = "SELECT sequence, payload FROM events WHERE project_id = ? ORDER BY sequence LIMIT ?"
         with self._lock, self._explained():
-            return self._database.execute(query, (project_id,)).fetchall()
+            return self._database.execute(query, (project_id, limit)).fetchall()
 
     def confirm(self, project_id: str, sequence: int) -> None:
-        """See ``ports.Outbox``. A number that this file has not given out yet is never given out again."""
+        """See ``ports.Outbox``."""
         with self._transaction() as database:
-            database.execute("DELETE FROM events WHERE project_id = ? AND sequence <= ?", (project_id, sequence))
-            if sequence > self._last(project_id):
-                self._set_last(project_id, sequence)
+            if sequence <= self._last(project_id):
+                database.execute("DELETE FROM events WHERE project_id = ? AND sequence <= ?", (project_id, sequence))
 
     def close(self) -> None:
         """Release the file. Idempotent."""
@@ -92,3 +101,13 @@ class SqliteOutbox:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(str(self._path), str(error)) from error
+
+
+def _generation(database: sqlite3.Connection) -> str:
+    """The file's generation; a file that was made before there were generations goes on without one."""
+    row = database.execute("SELECT id FROM generation").fetchone()
+    if row is None:
+        is_new = database.execute("SELECT 1 FROM numbering").fetchone() is None
+        row = (secrets.token_hex(GENERATION_BYTES) if is_new else "",)
+        database.execute("INSERT INTO generation VALUES (?)", row)
+    return str(row[0])

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from flops.delivery.rates import Noise
 from flops.errors import (
     BrokerUnreachableError,
     FlopsError,
@@ -19,6 +20,7 @@ from flops.errors import (
 )
 from flops.wire.confirmation import decode_confirmation
 from flops.wire.envelope import Envelope
+from flops.wire.limits import EVENT
 
 if TYPE_CHECKING:
     from flops.ports import Bus, Outbox
@@ -37,8 +39,8 @@ POLL_S = 0.5
 class Unconfirmed(Protocol):
     """The part of an outbox that sending again needs."""
 
-    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:
-        """What was not confirmed yet, by ascending sequence."""
+    def unconfirmed(self, project_id: str, limit: int) -> list[tuple[int, bytes]]:
+        """The first of what was not confirmed yet, by ascending sequence."""
 
     def confirm(self, project_id: str, sequence: int) -> None:
         """Forget everything up to ``sequence``."""
@@ -60,9 +62,10 @@ class OutboxKeeper:
         self.sending = threading.Lock()
         self._bus, self._outbox, self._topic = bus, outbox, topic
         self._source, self._project_id = source, project_id
+        self._noise = Noise(log, "confirmation ignored")
         self._closing = threading.Event()
         self._confirmed = threading.Condition()
-        self._watermark, self._owner = 0, ""
+        self._watermark, self._repeated_to, self._owner = 0, 0, ""
         self._pause_s = RESEND_AFTER_S
         self._due = 0.0
         self._connection = 0
@@ -73,7 +76,7 @@ class OutboxKeeper:
     def wait_confirmed(self, timeout_s: float) -> bool:
         """Wait until the manager has confirmed everything; False if it has not in time."""
         with self._confirmed:
-            return self._confirmed.wait_for(lambda: not self._outbox.unconfirmed(self._project_id), timeout_s)
+            return self._confirmed.wait_for(lambda: not self._outbox.unconfirmed(self._project_id, 1), timeout_s)
 
     def close(self) -> None:
         """Stop listening; what is unconfirmed stays in the outbox."""
@@ -104,15 +107,19 @@ class OutboxKeeper:
         try:
             watermarks, owner = decode_confirmation(topic, payload)
         except UndecodableMessageError as error:
-            log.warning("confirmation ignored", extra={"topic": topic, "reason": error.reason})
+            self._noise.hear(topic, error.reason)
             return
         watermark = watermarks.get(self._source, 0)
         is_new_owner, self._owner = owner != self._owner, owner
+        former, self._watermark = self._watermark, watermark
         self._pause_s = RESEND_AFTER_S
         next_due = time.monotonic() + (NEW_OWNER_S if is_new_owner else self._pause_s)
-        self._due = next_due if watermark > self._watermark else min(self._due, next_due)
-        self._watermark = max(self._watermark, watermark)
+        self._due = next_due if watermark > former else min(self._due, next_due)
+        if watermark == former:
+            return
         self._outbox.confirm(self._project_id, watermark)
+        if self._repeated_to and watermark >= self._repeated_to:
+            self._due = 0.0  # what was repeated has arrived, and there is more
         with self._confirmed:
             self._confirmed.notify_all()
 
@@ -121,9 +128,10 @@ class OutboxKeeper:
         if connection == self._connection and time.monotonic() < self._due:
             return
         with self.sending:
-            unconfirmed = self._outbox.unconfirmed(self._project_id)
-            for _, payload in unconfirmed[:RESEND_AT_ONCE]:
+            unconfirmed = self._outbox.unconfirmed(self._project_id, RESEND_AT_ONCE)
+            for _, payload in unconfirmed:
                 self._bus.publish(self._topic, payload)
+        self._repeated_to = unconfirmed[-1][0] if len(unconfirmed) == RESEND_AT_ONCE else 0
         is_reconnected, self._connection = connection != self._connection, connection
         self._pause_s = RESEND_AFTER_S if is_reconnected or not unconfirmed else min(self._pause_s * 2, RESEND_LAST_S)
         self._due = time.monotonic() + self._pause_s
@@ -132,11 +140,14 @@ class OutboxKeeper:
 class EventPublisher:
     """Publishes the events of one source about one project, at least once, without gaps in their numbers.
 
+    The source is the given one and, as a fragment, the outbox's generation: with a new outbox the numbers begin anew.
     A service without a project (``project_id`` empty) has nobody to tell: it publishes nothing. One without an outbox
     sends every event once and without a number.
     """
 
     def __init__(self, bus: Bus, outbox: Outbox | None, topics: Topics, *, source: str, project_id: str) -> None:
+        generation = outbox.generation if outbox is not None else ""
+        source = f"{source}#{generation}" if generation else source
         self._bus, self._outbox = bus, outbox
         self._source, self._project_id = source, project_id
         self._topic = topics.project_events(project_id)
@@ -178,8 +189,8 @@ class EventPublisher:
     def _store(self, envelope: Envelope) -> tuple[Envelope, bytes]:
         def encode(sequence: int) -> bytes:
             payload = envelope.model_copy(update={"sequence": sequence}).encode()
-            if len(payload) > self._bus.max_payload_bytes:
-                raise PayloadTooLargeError(self._topic, len(payload), self._bus.max_payload_bytes)
+            if len(payload) > (limit_bytes := min(EVENT.size_bytes, self._bus.max_payload_bytes)):
+                raise PayloadTooLargeError(self._topic, len(payload), limit_bytes)
             return payload
 
         if self._outbox is None:

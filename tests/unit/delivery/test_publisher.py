@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from flops.wire.topics import Topics
 
 PROJECT = "a" * 24
-SOURCE = "/builder/builder1.0"
+NAME = "/builder/builder1.0"
+GENERATION = "0a1b2c3d"
+SOURCE = f"{NAME}#{GENERATION}"
 QUIET_S = 0.3
 
 
@@ -36,6 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[SqliteOutbox]:
     outbox = SqliteOutbox(tmp_path / "outbox.db")
+    outbox._generation = GENERATION
     yield outbox
     outbox.close()
 
@@ -61,13 +65,17 @@ def start(service: MemoryBus, outbox: SqliteOutbox, topics: Topics) -> Iterator[
     publishers = []
 
     def start() -> EventPublisher:
-        publisher = EventPublisher(service, outbox, topics, source=SOURCE, project_id=PROJECT)
+        publisher = EventPublisher(service, outbox, topics, source=NAME, project_id=PROJECT)
         publishers.append(publisher)
         return publisher
 
     yield start
     for publisher in publishers:
         publisher.close()
+
+
+def numbered(sequence: int) -> bytes:
+    return Envelope(id=f"e{sequence}", source=SOURCE, type="t", time=datetime.now(UTC), sequence=sequence).encode()
 
 
 def hear(heard: Subscription) -> Envelope:
@@ -101,7 +109,7 @@ def test_what_is_confirmed_is_forgotten(
         publisher.publish(Warned(message="hm"))
     confirm(manager, topics, {SOURCE: 2, "/other": 9})
     assert not publisher.wait_confirmed(0.1)
-    assert [sequence for sequence, _ in outbox.unconfirmed(PROJECT)] == [3]
+    assert [sequence for sequence, _ in outbox.unconfirmed(PROJECT, 1000)] == [3]
     confirm(manager, topics, {SOURCE: 3})
     assert publisher.wait_confirmed(10)
 
@@ -118,7 +126,7 @@ def test_after_a_reconnect_only_what_is_unconfirmed_is_sent_again(  # noqa: PLR0
     sent = [publisher.publish(Warned(message=str(number))) for number in range(3)]
     assert [hear(heard) for _ in range(3)] == sent
     confirm(manager, topics, {SOURCE: 2})
-    wait_until(lambda: len(outbox.unconfirmed(PROJECT)) == 1)
+    wait_until(lambda: len(outbox.unconfirmed(PROJECT, 1000)) == 1)
     service.drop_connection()
     assert hear(heard) == sent[2]
     assert heard.receive(QUIET_S) is None
@@ -134,6 +142,62 @@ def test_nothing_is_sent_again_when_everything_is_confirmed(
     assert publisher.wait_confirmed(10)
     service.drop_connection()
     assert heard.receive(QUIET_S) is None
+
+
+def test_who_has_lost_its_outbox_is_another_source_and_numbers_anew(
+    service: MemoryBus, topics: Topics, heard: Subscription, manager: MemoryBus, tmp_path: Path
+) -> None:
+    outboxes = [SqliteOutbox(tmp_path / name / "outbox.db") for name in ("first", "second")]
+    publishers = [EventPublisher(service, outbox, topics, source=NAME, project_id=PROJECT) for outbox in outboxes]
+    first, second = (publisher.publish(Warned(message="hm")) for publisher in publishers)
+
+    assert first.source != second.source
+    assert {envelope.source.partition("#")[0] for envelope in (first, second)} == {NAME}
+    assert [hear(heard).sequence for _ in range(2)] == [1, 1]
+    confirm(manager, topics, {first.source: 1})
+    assert publishers[0].wait_confirmed(10)
+    assert not publishers[1].wait_confirmed(QUIET_S)
+    for publisher, outbox in zip(publishers, outboxes, strict=True):
+        publisher.close()
+        outbox.close()
+
+
+def test_what_was_lost_is_repeated_part_by_part_as_fast_as_it_is_confirmed(
+    start: Callable[[], EventPublisher],
+    manager: MemoryBus,
+    topics: Topics,
+    outbox: SqliteOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher_module, "RESEND_AT_ONCE", 4)
+    for _ in range(10):
+        outbox.append(PROJECT, numbered)
+    heard = manager.subscribe(topics.project_events())
+    publisher = start()
+
+    for last in (4, 8, 10):
+        while hear(heard).sequence < last:
+            pass
+        confirm(manager, topics, {SOURCE: last})
+
+    assert publisher.wait_confirmed(5)
+
+
+def test_confirmations_of_others_do_not_touch_the_outbox(
+    start: Callable[[], EventPublisher],
+    manager: MemoryBus,
+    topics: Topics,
+    outbox: SqliteOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    confirmed: list[int] = []
+    monkeypatch.setattr(outbox, "confirm", lambda _, sequence: confirmed.append(sequence))
+    keeper = start()._keeper
+    assert keeper is not None
+    for watermarks in ({SOURCE: 0}, {"/other": 1}, {"/other": 2, SOURCE: 1}, {"/other": 3, SOURCE: 1}, {SOURCE: 2}):
+        confirm(manager, topics, watermarks)
+    wait_until(lambda: keeper._watermark == 2)
+    assert confirmed == [1, 2]
 
 
 def test_what_is_published_while_the_broker_is_away_arrives_later(
@@ -194,7 +258,7 @@ def test_an_event_that_is_too_large_is_refused_and_leaves_no_gap(
     memory_broker: MemoryBroker, outbox: SqliteOutbox, topics: Topics
 ) -> None:
     small = memory_broker.connect("small", max_payload_bytes=1000)
-    publisher = EventPublisher(small, outbox, topics, source=SOURCE, project_id=PROJECT)
+    publisher = EventPublisher(small, outbox, topics, source=NAME, project_id=PROJECT)
     with pytest.raises(PayloadTooLargeError):
         publisher.publish(Warned(message="x" * 1000))
     assert publisher.publish(Warned(message="x")).sequence == 1
@@ -208,7 +272,10 @@ class FullOutbox:
         encode(1)
         raise StoreUnavailableError(project_id, "disk full")
 
-    def unconfirmed(self, project_id: str) -> list[tuple[int, bytes]]:
+    generation = ""
+
+    def unconfirmed(self, project_id: str, limit: int) -> list[tuple[int, bytes]]:
+        assert limit
         raise StoreUnavailableError(project_id, "disk full")
 
     def confirm(self, project_id: str, sequence: int) -> None:
@@ -220,7 +287,7 @@ class FullOutbox:
 def test_an_event_that_cannot_be_stored_is_sent_without_a_number(
     service: MemoryBus, topics: Topics, heard: Subscription
 ) -> None:
-    publisher = EventPublisher(service, FullOutbox(), topics, source=SOURCE, project_id=PROJECT)
+    publisher = EventPublisher(service, FullOutbox(), topics, source=NAME, project_id=PROJECT)
     assert publisher.publish(Warned(message="the disk is full")).sequence == 0
     received = hear(heard)
     assert (received.sequence, received.data["message"]) == (0, "the disk is full")
@@ -241,7 +308,7 @@ def test_a_confirmation_that_is_none_does_no_harm(
 def test_a_service_without_a_project_tells_nobody(
     service: MemoryBus, outbox: SqliteOutbox, topics: Topics, heard: Subscription
 ) -> None:
-    publisher = EventPublisher(service, outbox, topics, source=SOURCE, project_id="")
+    publisher = EventPublisher(service, outbox, topics, source=NAME, project_id="")
     publisher.publish(Warned(message="hm"))
     assert publisher.wait_confirmed(0)
     assert heard.receive(0) is None
@@ -251,7 +318,7 @@ def test_a_service_without_a_project_tells_nobody(
 def test_a_service_without_an_outbox_tells_each_event_once(
     service: MemoryBus, topics: Topics, heard: Subscription
 ) -> None:
-    publisher = EventPublisher(service, None, topics, source=SOURCE, project_id=PROJECT)
+    publisher = EventPublisher(service, None, topics, source=NAME, project_id=PROJECT)
     assert publisher.publish(Warned(message="crashed")).sequence == 0
     assert hear(heard).sequence == 0
     assert publisher.wait_confirmed(0)

@@ -209,7 +209,38 @@ def test_it_ends_when_the_project_has_ended_and_the_manager_has_every_entry(desk
     status = desk.store.status()
     assert status is not None
     assert (status.phase, status.reason, status.round, status.entries) == ("failed", "no learner is left", 1, 6)
-    assert desk.store.unconfirmed(ID) == []
+    assert desk.store.unconfirmed(ID, 1) == []
+
+
+def test_a_retried_projects_inbox_goes_on_where_it_had_ended(desk: Desk) -> None:
+    desk.start()
+    desk.happen(*STORY, *END)
+    desk.await_entries(6)
+    desk.thread.join(10)
+    desk.stop()
+    last = max(envelope.sequence for envelope in [*STORY, *END] if envelope.source == MANAGER)
+    again = [
+        told(last + 1, e.RetryRequested(stage="training", by="Ada")),
+        told(last + 2, e.PhaseEntered(phase="deploying")),
+        told(1, e.TrainingStarted(rounds=3, strategy="FedAvg", learners=["a"], resumed_after=1), source="/a/a1r1.0"),
+        told(last + 3, e.ProjectCompleted(best_accuracy=0.9)),
+        told(last + 4, e.PhaseEntered(phase="completed")),
+    ]
+    desk.happen(*again[:3])
+    desk.start()
+
+    texts = desk.await_entries(9)
+    status = desk.store.status()
+    assert status is not None
+    assert (status.phase, status.reason) == ("deploying", "")
+    desk.happen(*again[3:])
+    texts = desk.await_entries(10)
+    desk.thread.join(10)
+
+    assert not desk.thread.is_alive()
+    assert sorted(desk.entries.values()) == list(range(1, 11))
+    assert "goes on from the stage 'training'" in texts[6]
+    assert "resumed after round 1" in texts[8]
 
 
 def test_what_was_told_before_it_listened_and_confirmed_later_is_there_before_the_last_word(desk: Desk) -> None:
