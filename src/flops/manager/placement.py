@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from flops.errors import StoppingError
 from flops.project.deployment import Role
 from flops.wire import events as e
 
@@ -65,10 +66,15 @@ class Placements:
         """One node per learner, spread evenly over the nodes that hold data with any of the tags.
 
         A data server that has just been started is given a moment to say what it has.
+
+        Raises:
+            StoppingError: the manager stops, so nobody can say.
         """
         deadline = time.monotonic() + self._grace_s
         with self._changed:
             while not (nodes := self._nodes_with(data_tags)):
+                if self._is_closing:
+                    raise StoppingError
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())):
                     break
         if nodes:

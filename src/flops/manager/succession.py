@@ -106,10 +106,9 @@ class Succession:
 
     def resign(self) -> None:
         """Leave the office and all projects to the other managers at once; without others they wait for a new start."""
-        now = self._clock()
-        if not self.is_holder or not any(now - since < self._lease.lasts_s for _, since in self._seen.values()):
-            return
         try:
+            if not self.is_holder or self._store.beats().keys() <= {self._lease.manager}:
+                return
             self._store.adopt(self._lease.manager, "")
             self._store.take_office(INTAKE, "", self._lease.manager)
             self._store.retire(self._lease.manager)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,8 +57,8 @@ class UnsureStore(SqliteStore):
 
     is_unsure = False
 
-    def save(self, record: ProjectRecord, **news: object) -> ProjectRecord:
-        saved = super().save(record, **news)  # type: ignore[arg-type]  handed on as they are
+    def save(self, record: ProjectRecord, **news: Any) -> ProjectRecord:  # noqa: ANN401  handed on as it is
+        saved = super().save(record, **news)
         self._lose_answer()
         return saved
 
@@ -90,7 +90,7 @@ class Candidate:
             store=self.store,
             lease=self.lease,
             projects=self.projects,
-            lanes=self.lanes,  # type: ignore[arg-type]  a double
+            lanes=self.lanes,  # type: ignore[arg-type]  # a double
             on_adopted=lambda former, adopted: self.welcomed.append((former, list(adopted))),
             clock=self.time,
         )
