@@ -29,6 +29,7 @@ class Manager:
     replies: dict[str, Reply] = field(default_factory=dict)
     pages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    questions: list[Envelope] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -41,6 +42,7 @@ class Manager:
     def _reply(self, delivery: Delivery, question: Envelope) -> None:
         name = delivery.topic.rpartition("/")[2]
         self.heard.append((name, question.data))
+        self.questions.append(question)
         reply = self.pages[name].pop(0) if self.pages.get(name) else self.replies[name]
         if isinstance(reply, InvalidSlaError):
             faults = [{"path": fault.path, "message": fault.message} for fault in reply.errors]

@@ -77,8 +77,12 @@ class FakeOrchestrator:
 
     def change(self, name: str, state: InstanceState, *, reason: str = "", index: int = 0, restarts: int = 0) -> None:
         """Let an instance change its state."""
-        self._states[name] = state
+        self.state_of(name, state)
         self.repeat(name, state, reason=reason, index=index, restarts=restarts)
+
+    def state_of(self, name: str, state: InstanceState) -> None:
+        """Let a service's instances be in a state, without telling of it."""
+        self._states[name] = state
 
     def repeat(self, name: str, state: InstanceState, *, reason: str = "", index: int = 0, restarts: int = 0) -> None:
         """Tell of a change, which need not be how things are by now."""
@@ -116,9 +120,14 @@ class FakeRegistry:
 
 
 class FakeRepositories:
-    """Every repository is at the same commit, but one whose URL holds ``missing``."""
+    """Every repository is at the same commit, but one whose URL holds ``missing``; ``failures`` come first."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
 
     def resolve(self, url: str) -> str:
+        if self.failures:
+            raise self.failures.pop()
         if "missing" in url:
             raise RepositoryUnavailableError(url, "it does not exist", remedy="Check the URL.")
         return COMMIT

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from flops.cli.output import say, visible
-from flops.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_INTERRUPTED, BrokerUnreachableError, NoAnswerError
+from flops.errors import (
+    EXIT_CANCELLED,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    BrokerUnreachableError,
+    NoAnswerError,
+    NotFoundError,
+)
 from flops.wire.envelope import decode_envelope
-from flops.wire.requests import ReadInbox
+from flops.wire.requests import ReadInbox, ShowProject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 COLOURS: Final = {"info": None, "success": "green", "warning": "yellow", "error": "red"}
 SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
 LAST_WORDS: Final = {"project.completed": 0, "project.failed": EXIT_FAILED, "project.cancelled": EXIT_CANCELLED}
+ENDED: Final = {"completed", "failed", "cancelled"}
 POLL_S: Final = 1.0
 FIRST_DETAILS: Final = 6
 LAST_DETAILS: Final = 9
@@ -38,13 +46,15 @@ def history(session: Session, project_id: str, *, after: int = 0) -> Iterator[En
         more = bool(answer["more"])
 
 
-def follow(session: Session, project_id: str) -> Iterator[Entry]:
+def follow(session: Session, project_id: str, *, after: int = 0) -> Iterator[Entry]:
     """All entries, then those that come, each once and in order, until the project has ended.
+
+    One that was retried has more than one last word.
 
     What a broken connection or a restarted broker has lost is asked for, as often as it takes.
     """
     subscription = session.bus.subscribe(session.topics.project_inbox(project_id))
-    connection, shown, heard = 0, 0, 0
+    connection, shown, heard = 0, after, after
     while True:
         entries: list[Entry] = []
         if heard > shown or connection != session.bus.connection_count:
@@ -63,17 +73,28 @@ def follow(session: Session, project_id: str) -> Iterator[Entry]:
             if entry["sequence"] == shown + 1:
                 shown += 1
                 yield entry
-                if entry["event_type"] in LAST_WORDS:
+                is_last = entry["event_type"] in LAST_WORDS and entry is entries[-1]
+                if is_last and has_ended(session, project_id):
                     return
 
 
-def watch(session: Session, project_id: str, show: Callable[[Entry], None]) -> int:
-    """Show a project until it has ended; Ctrl-C detaches. Returns the exit code."""
+def has_ended(session: Session, project_id: str) -> bool:
+    """Whether a project has ended, as far as anybody knows."""
     try:
-        for entry in follow(session, project_id):
+        shown = session.ask("project", ShowProject(project_id=project_id))
+    except (BrokerUnreachableError, NoAnswerError, NotFoundError):
+        return True
+    return shown["status"]["phase"] in ENDED
+
+
+def watch(session: Session, project_id: str, show: Callable[[Entry], None], *, after: int = 0) -> int:
+    """Show a project until it has ended; Ctrl-C detaches. Returns the exit code."""
+    last = ""
+    try:
+        for entry in follow(session, project_id, after=after):
             show(entry)
-            if entry["event_type"] in LAST_WORDS:
-                return LAST_WORDS[entry["event_type"]]
+            last = entry["event_type"]
+        return LAST_WORDS[last]
     except KeyboardInterrupt:
         say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f")
     return EXIT_INTERRUPTED

@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "doctor": ("flops.cli.doctor", "Check this installation and say what to mend."),
     "demo": ("flops.cli.demo", "Run the base case from an SLA to predictions."),
     "p": ("flops.cli.project", "Start a project from a named SLA file."),
-    "project": ("flops.cli.project", "Start, list, show, follow, cancel and delete projects."),
+    "project": ("flops.cli.project", "Start, list, show, follow, cancel, retry and delete projects."),
     "mock-data": ("flops.cli.data", "Put partitions of a public dataset on the learner nodes."),
     "data": ("flops.cli.data", "Put your own training data on a node, and list what is there."),
     "predict": ("flops.cli.predict", "Ask a project's trained model."),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
 from flops.cli.groups import SuggestingGroup
-from flops.cli.inbox import history, show_entry, watch
+from flops.cli.inbox import ENDED, has_ended, history, show_entry, watch
 from flops.cli.output import (
     in_one_line,
     json_option,
@@ -22,14 +23,18 @@ from flops.cli.output import (
     visible,
 )
 from flops.cli.session import Session, session
+from flops.errors import NoAnswerError
 from flops.sla_library import load_sla
-from flops.wire.requests import CancelProject, DeleteProject, ShowProject
+from flops.wire.requests import CancelProject, DeleteProject, RetryProject, ShowProject, Stage
 from flops.wire.sla import parse_project_sla
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENDED: Final = {"completed", "failed", "cancelled"}
+STAGES: Final = get_args(Stage)
+MAX_NAME: Final = 128
+END_TIMEOUT_S: Final = 300.0
+POLL_S: Final = 0.3
 NOT_SHOWN: Final = {"rounds", "entries"}
 
 
@@ -48,7 +53,7 @@ def p(name: str, *, as_json: bool) -> None:
 
 @click.group(cls=SuggestingGroup)
 def project() -> None:
-    """Start, list, show, follow, cancel and delete projects."""
+    """Start, list, show, follow, cancel, retry and delete projects."""
 
 
 @project.command()
@@ -59,14 +64,15 @@ def project() -> None:
     default=False,
     help="Show the inbox until the project has ended, or return at once (the default).",
 )
+@click.option("--token", default="", help="Of your requests with the same token, one makes a project.")
 @json_option
-def start(file: str, *, follow: bool, as_json: bool) -> None:
+def start(file: str, *, follow: bool, token: str, as_json: bool) -> None:
     """Start a project from an SLA FILE.
 
     FILE is a path, the name of a shipped SLA ('flops sla list'), or - for standard input. With --watch, Ctrl-C
     detaches and the project goes on; the exit code says how it ended.
     """
-    _start(file, follow=follow, as_json=as_json)
+    _start(file, follow=follow, as_json=as_json, token=token)
 
 
 @project.command(name="list")
@@ -142,28 +148,78 @@ def cancel(project_id: str, *, as_json: bool) -> None:
     with session() as opened:
         full_id = opened.project_id(project_id)
         answer = opened.ask("cancel", CancelProject(project_id=full_id, by=_caller(opened)))
-    ended = answer["phase"] in ENDED
-    text = f"{full_id} is {answer['phase']} already." if ended else f"{full_id} is being stopped."
+    text = _what_comes_of(full_id, answer)
     print_result({"project_id": full_id, **answer}, as_json=as_json, render=lambda: click.echo(text))
 
 
 @project.command()
 @click.argument("project_id", metavar="PROJECT")
+@click.option("--from-stage", type=click.Choice(STAGES), default="", help="Where to go on; without it, where it ended.")
+@click.option("--watch/--detach", "follow", default=False, help="Show the inbox from here on, or return at once.")
 @json_option
-def delete(project_id: str, *, as_json: bool) -> None:
+def retry(project_id: str, *, from_stage: str, follow: bool, as_json: bool) -> None:
+    """Let a failed or cancelled PROJECT go on with what it has.
+
+    It keeps its id, inbox and images; the training goes on after its last finished round. Code that was mended since
+    is taken from the stage 'checking' on: the ML repository is looked up anew.
+    """
+    with session() as opened:
+        full_id = opened.project_id(project_id)
+        seen = int(opened.ask("project", ShowProject(project_id=full_id))["status"]["entries"])
+        question = RetryProject.model_validate(
+            {"project_id": full_id, "from_stage": from_stage, "by": _caller(opened)[:MAX_NAME]}
+        )
+        answer = opened.ask("retry", question)
+        text = f"{full_id} goes on from the stage '{answer['stage']}'."
+        if as_json:
+            print_json({"project_id": full_id, **answer})
+        else:
+            click.echo(text)
+        if follow:
+            say("Ctrl-C detaches; the project goes on.")
+            sys.exit(watch(opened, full_id, _print_line if as_json else show_entry, after=seen))
+    say(f"Follow it with: flops project inbox {full_id} -f")
+
+
+@project.command()
+@click.argument("project_id", metavar="PROJECT")
+@click.option("--cancel", "stop", is_flag=True, help="Stop it first if it is under way, and wait until it has ended.")
+@json_option
+def delete(project_id: str, *, stop: bool, as_json: bool) -> None:
     """Forget an ended PROJECT: its inbox, its app, its model's image and server."""
     with session() as opened:
         full_id = opened.project_id(project_id)
+        if stop:
+            answer = opened.ask("cancel", CancelProject(project_id=full_id, by=_caller(opened)))
+            say(_what_comes_of(full_id, answer))
+            _await_end(opened, full_id)
         opened.ask("delete", DeleteProject(project_id=full_id), timeout_s=60)
     print_result(
         {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: click.echo(f"{full_id} is deleted.")
     )
 
 
-def _start(name: str, *, follow: bool, as_json: bool) -> None:
+def _what_comes_of(project_id: str, answer: dict[str, Any]) -> str:
+    if answer["phase"] in ENDED:
+        return f"{project_id} is {answer['phase']} already."
+    outcome = answer.get("outcome", "")
+    if outcome not in {"", "cancelled"}:
+        return f"{project_id} is about to be {outcome} already; what is not needed any more is being removed."
+    return f"{project_id} is being stopped."
+
+
+def _await_end(opened: Session, project_id: str) -> None:
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while not has_ended(opened, project_id):
+        if time.monotonic() > deadline:
+            raise NoAnswerError(f"cancel {project_id}", END_TIMEOUT_S)
+        time.sleep(POLL_S)
+
+
+def _start(name: str, *, follow: bool, as_json: bool, token: str = "") -> None:
     sla = parse_project_sla(load_sla(name).content).to_document()
     with session() as opened:
-        project_id = opened.start(sla)
+        project_id = opened.start(sla, token=token)
         if as_json:
             print_json({"project_id": project_id, "inbox": opened.topics.project_inbox(project_id)})
         else:

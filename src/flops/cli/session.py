@@ -47,9 +47,12 @@ class Session:
             after = str(answer.get("next", ""))
             more = bool(after)
 
-    def start(self, sla: Mapping[str, Any]) -> str:
-        """Request a project; returns its id once it is accepted."""
-        answer = self._requests.ask_on(self.topics.project_start(), sla, ASK_TIMEOUT_S, kind="project.request")
+    def start(self, sla: Mapping[str, Any], *, token: str = "") -> str:
+        """Request a project; returns its id once it is accepted. A user's same token is the same request."""
+        source = f"/user/{sla['customerID']}" if token else ""
+        answer = self._requests.ask_on(
+            self.topics.project_start(), sla, ASK_TIMEOUT_S, kind="project.request", request_id=token, source=source
+        )
         return str(answer["project_id"])
 
     def project_id(self, given: str) -> str:

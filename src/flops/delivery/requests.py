@@ -59,16 +59,24 @@ class RequestClient:
         topic = self._topics.request(name)
         return self.ask_on(topic, message.model_dump(mode="json"), timeout_s, kind=f"{REQUEST_TYPE}.{name}")
 
-    def ask_on(
-        self, topic: str, data: Mapping[str, Any], timeout_s: float, *, kind: str, request_id: str = ""
+    def ask_on(  # noqa: PLR0913  all that a question consists of
+        self,
+        topic: str,
+        data: Mapping[str, Any],
+        timeout_s: float,
+        *,
+        kind: str,
+        request_id: str = "",
+        source: str = "",
     ) -> dict[str, Any]:
         """Send any question that is answered on a reply topic; raises as ``ask``.
 
-        It is sent again from time to time, since whoever answers may only just be starting; answering is idempotent.
+        It is sent again from time to time, since whoever answers may only just be starting; answering is idempotent in
+        ``source`` and ``request_id``, which are this client's own unless they are given.
         """
         question = Envelope(
             id=request_id or str(uuid.uuid4()),
-            source=f"/client/{self._client_id}",
+            source=source or f"/client/{self._client_id}",
             type=kind,
             time=datetime.now(UTC),
             data=dict(data),

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.rates import Rate
 from flops.delivery.requests import answer, refuse
-from flops.errors import FlopsError, InvalidSlaError, StoreUnavailableError, UndecodableMessageError
+from flops.errors import (
+    FlopsError,
+    InvalidSlaError,
+    NotFoundError,
+    StoreUnavailableError,
+    TokenUsedError,
+    UndecodableMessageError,
+)
 from flops.manager.bare_requests import ID_LENGTH
 from flops.manager.gaps import Gaps
 from flops.manager.kept import SomebodyElsesError
@@ -61,14 +68,13 @@ class Intake:
         bare_requests: BareRequests,
         hear_presence: Callable[[Presence], None],
         platform: str,
-        gaps: Gaps | None = None,
     ) -> None:
         self._bus, self._topics, self._store = bus, topics, store
         self._projects, self._placements, self._requests = projects, placements, requests
         self._succession, self._bare_requests = succession, bare_requests
         self._hear_presence, self._platform = hear_presence, platform
         self._dead_letters = DeadLetters(self._keep_dead_letter)
-        self._gaps = Gaps() if gaps is None else gaps
+        self._gaps = Gaps()
         self._rejections = Rate(REJECTIONS_AT_ONCE, REJECTIONS_PER_S)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
             ("events",): self._event,
@@ -160,11 +166,14 @@ class Intake:
         try:
             self._succession.make_sure_of_office()
             project_id = self._project_id_for(delivery, envelope, kept_since)
-            self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
+            project = self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
         except StoreUnavailableError as error:
             if not (envelope and envelope.reply_to):
                 raise
             refuse(self._bus, delivery, envelope, error)
+            return
+        if envelope and project.sla != accepted.sla:
+            refuse(self._bus, delivery, envelope, TokenUsedError(envelope.id, project_id))
             return
         message = ProjectAnswer(project_id=project_id, inbox=self._topics.project_inbox(project_id))
         answer(self._bus, delivery, envelope, message)
@@ -275,11 +284,23 @@ class Intake:
 
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
         envelope = _envelope_if_wrapped(delivery)
+        record = self._store.load(project_id)
+        if record is None:
+            self._refuse_cancellation(project_id, delivery, envelope)
+            return
         event = CancellationRequested(by=str(envelope.data.get("by", ""))[:128] if envelope else "")
-        event_id = envelope.id if envelope else f"{project_id}:cancel"
-        record = self._projects.happened(project_id, event, event_id=event_id)
-        if record and record.owner != self._projects.owner:
+        event_id = envelope.id if envelope else f"{project_id}:cancel:{record.project.attempt}"
+        record = self._projects.happened(project_id, event, event_id=event_id) or record
+        if record.owner != self._projects.owner:
             raise SomebodyElsesError(record.owner)
+        outcome = record.project.outcome or ""
+        answer(self._bus, delivery, envelope, {"phase": record.project.phase, "outcome": outcome})
+
+    def _refuse_cancellation(self, project_id: str, delivery: Delivery, envelope: Envelope | None) -> None:
+        """Whoever wants to stop a project that there is not is told so, or else it is put aside."""
+        if self._succession.is_holder:
+            refuse(self._bus, delivery, envelope, NotFoundError("project", project_id))
+        raise UndecodableMessageError(delivery.topic, f"there is no project {project_id} to cancel")
 
     def _presence(self, delivery: Delivery) -> None:
         if delivery.payload:

@@ -158,8 +158,9 @@ def _failure(command: c.Command, error: FlopsError) -> e.Event:
 
 
 def _reason_of(error: FlopsError) -> str:
-    is_told_of = isinstance(error, DeploymentRefusedError | RepositoryUnavailableError)
-    return error.reason[: e.MAX_TEXT] if is_told_of else error.message[: e.MAX_TEXT]
+    if isinstance(error, DeploymentRefusedError | RepositoryUnavailableError):
+        return error.reason[: e.MAX_TEXT]
+    return error.message[: e.MAX_TEXT]
 
 
 def _object_of(command: c.Command) -> str:

@@ -18,16 +18,18 @@ from flops.errors import (
     NoAnswerError,
     NotFoundError,
     OverloadedError,
+    ProjectNotEndedError,
     UndecodableMessageError,
 )
 from flops.manager import pages
 from flops.manager.pages import page_of
+from flops.manager.retrying import stage_to_retry
 from flops.project.deployment import NAME_PREFIX, App, Placement, Role, ServiceSpec
 from flops.project.images import trained_model_image
 from flops.project.services import tracking_server
 from flops.wire import requests as r
 from flops.wire.envelope import Envelope, decode_envelope
-from flops.wire.events import CancellationRequested
+from flops.wire.events import CancellationRequested, RetryRequested
 from flops.wire.limits import CONTROL
 from flops.wire.sla import parse_mock_data_sla
 
@@ -45,19 +47,6 @@ MAX_WAITING: Final = 1000
 SLOW: Final = (r.ShowTracking, r.DeleteProject, r.ProvideMockData, r.ReadLogs)
 TRACKING_TIMEOUT_S: Final = 60.0
 HELPER_APP: Final = "helper"
-
-
-class ProjectNotEndedError(FlopsError):
-    """A project that is under way cannot be deleted."""
-
-    code = "project.not-ended"
-
-    def __init__(self, project_id: str, phase: str) -> None:
-        self.project_id, self.phase = project_id, phase
-        super().__init__(
-            f"Project {project_id} is {phase}, so it cannot be deleted.",
-            remedy=f"Cancel it first: flops project cancel {project_id}",
-        )
 
 
 class Requests:
@@ -141,6 +130,8 @@ class Requests:
                 return self._events(question)
             case r.CancelProject():
                 return self._cancel(question, envelope)
+            case r.RetryProject():
+                return self._retry(question, envelope)
             case r.DeleteProject():
                 return self._delete(self._record(question.project_id))
             case r.ListApps():
@@ -187,10 +178,21 @@ class Requests:
         return {"events": page, "more": len(page) < len(found) or len(found) == question.limit}
 
     def _cancel(self, question: r.CancelProject, envelope: Envelope) -> dict[str, Any]:
-        self._record(question.project_id)
-        event = CancellationRequested(by=question.by)
-        self._projects.happened(question.project_id, event, event_id=envelope.id)
-        return {"phase": self._record(question.project_id).project.phase}
+        record = self._record(question.project_id)
+        if not record.project.phase.is_terminal:
+            event = CancellationRequested(by=question.by)
+            self._projects.requested(question.project_id, event, event_id=envelope.id)
+            record = self._record(question.project_id)
+        return {"phase": record.project.phase, "outcome": record.project.outcome or ""}
+
+    def _retry(self, question: r.RetryProject, envelope: Envelope) -> dict[str, Any]:
+        """Asked again with the same id, it is answered again; the project goes on once."""
+        project = self._record(question.project_id).project
+        if self._store.has_event(project.id, envelope.id):
+            return {"stage": project.phase}
+        stage = stage_to_retry(project, question.from_stage, self._registry)
+        self._projects.requested(project.id, RetryRequested(stage=stage, by=question.by), event_id=envelope.id)
+        return {"stage": stage}
 
     def _delete(self, record: ProjectRecord) -> dict[str, Any]:
         project = record.project
@@ -201,8 +203,7 @@ class Requests:
             self._orchestrator.forget(service)
         self._registry.delete(trained_model_image(project.ml_repo_url, project.id))
         self._store.delete(project.id)
-        instances = (*project.learners, *(f"{service}.0" for service in project.service_names))
-        presence = (self._topics.presence(instance) for instance in dict.fromkeys(instances))
+        presence = [self._topics.presence(instance) for instance in project.instance_names]
         for topic in (self._topics.project_status(project.id), self._topics.project_confirmed(project.id), *presence):
             self._bus.publish(topic, b"", retain=True)
         return {}

@@ -85,7 +85,7 @@ class Inbox:
         return self._envelope(STATUS_TYPE, f"{self._project_id}:status:{status.entries}", time, status.model_dump())
 
     def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
-        line = line_of(event, verbose=self._verbose)
+        line = line_of(event, verbose=self._verbose, is_stopping=status.phase == "stopping")
         if line is None:
             return None
         sequence = self._store.last_sequence() + 1

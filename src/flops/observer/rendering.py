@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from flops.project.deployment import Role
+from flops.project.deployment import NAME_PREFIX, Role
 from flops.project.images import BuildStepName
 from flops.wire import events as e
 
@@ -44,12 +44,26 @@ STEPS: Final[dict[str, tuple[str, str]]] = {
     BuildStepName.DOWNLOAD: ("Downloading the model", "Downloaded the model"),
     BuildStepName.STORE: ("Storing what was built", "Stored what was built"),
 }
+ATTEMPTED: Final = {
+    "CreateApp": "Creating the app",
+    "DeleteApp": "Removing the app",
+    "Deploy": "Deploying",
+    "Redeploy": "Deploying",
+    "Undeploy": "Removing",
+    "ResolveRepository": "Reaching the ML repository",
+    "FindImages": "Looking for the images",
+}
 SERVICES: Final[dict[str, str]] = {Role.TRACKING: "tracking server", Role.INFERENCE: "inference server"}
 SHORT_COMMIT: Final = 12
 
 
-def line_of(event: e.Event, *, verbose: bool = False) -> Line | None:
-    """The line for an event, or None if a person need not hear of it; ``verbose`` tells what most people skip."""
+def line_of(event: e.Event, *, verbose: bool = False, is_stopping: bool = False) -> Line | None:
+    """The line for an event, or None if a person need not hear of it.
+
+    ``verbose`` tells what most people skip; of a project that stops everybody is told what is gone.
+    """
+    if is_stopping and isinstance(event, e.ServiceRemoved):
+        return Line(f"Stopped {_service_of(event.service)}: {event.service}.")
     detail = _line_of_detail(event) if verbose else None
     return detail or _line_of_progress(event) or _line_of_trouble(event)
 
@@ -122,6 +136,9 @@ def _line_of_progress(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PL
             return Line(
                 f"Project cancelled{f' by {event.by}' if event.by else ''}; nothing of it runs any more.", "warning"
             )
+        case e.RetryRequested():
+            by = f" by {event.by}" if event.by else ""
+            return Line(f"Retry requested{by}: the project goes on from the stage '{event.stage}'.", "warning")
         case e.CancellationRequested():
             return Line(f"Cancellation requested{f' by {event.by}' if event.by else ''}.", "warning")
         case _:
@@ -142,6 +159,12 @@ def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PLR
             return _failure(f"{event.instance} is started again", event, "warning")
         case e.ServiceMissing():
             return _failure(f"{event.service} is gone", event)
+        case e.CommandRetried():
+            return _attempt(event)
+        case e.ServicesLeft():
+            left = ", ".join(event.services)
+            text = f"Not removed within {event.after_s:g} s, and still being removed: {left}."
+            return Line(text, "warning", "See 'flops services'.")
         case e.InstanceFailed():
             return _failure(f"{event.instance} crashed and is not restarted any more", event)
         case e.BuildFailed():
@@ -161,6 +184,22 @@ def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PLR
             return _failure(event.type.replace(".", " ").replace("-", " ").capitalize(), event)
         case _:
             return None
+
+
+def _service_of(name: str) -> str:
+    """What a service of a project does, by its name."""
+    role = next((role for role, prefix in NAME_PREFIX.items() if name.startswith(prefix)), "")
+    what = SERVICES.get(role, role) or "service"
+    return "the learners" if role == Role.LEARNER else f"the {what}"
+
+
+def _attempt(event: e.CommandRetried) -> Line:
+    what = ATTEMPTED.get(event.command, f"The command {event.command}")
+    where = f" {event.where}" if event.where else ""
+    number = f"attempt {event.attempt} of {event.attempts}" if event.attempts else f"attempt {event.attempt}"
+    reason = event.reason.rstrip(".")
+    text = f"{what}{where} failed ({number}): {reason}; trying again in {event.wait_s:.1f} s."
+    return Line(text, "warning", event.remedy, event.details)
 
 
 def _failure(what: str, event: e.Failure, severity: Severity = "error") -> Line:

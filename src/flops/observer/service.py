@@ -68,16 +68,18 @@ class Observer:
         self._noise = Noise(log, "event ignored")
         self._position = 0
         self._is_behind = False
+        self._has_caught_up = False
         self._behind_since: float | None = None
         self._look_at = 0.0
 
     def run(self) -> bool:
         """Read until the project has ended and the manager has every entry, however long it is away; False if stopped.
 
+        What had ended when this observer ended before may have been retried since: that has to be asked first.
         What is not heard from the broker, for instance because the manager was killed while it told it, is asked for.
         """
         connection = 0
-        while not self._context.stopping.is_set() and not self._has_ended():
+        while not self._context.stopping.is_set() and not (self._has_caught_up and self._has_ended()):
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
                 self._insist(self._catch_up)
@@ -137,7 +139,7 @@ class Observer:
                 self._read(envelope_of("request/events", item["envelope"]))
                 self._position = max(self._position, int(item["position"]))
             more = bool(answer["more"])
-        self._is_behind = False
+        self._is_behind, self._has_caught_up = False, True
         self._look_at = time.monotonic() + LOOK_AGAIN_S
 
     def _say_if_behind(self) -> None:

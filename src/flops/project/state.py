@@ -116,6 +116,13 @@ class Project:
             names.append(self.service_name(Role.BUILDER, purpose="trained-model", attempt=attempt))
         return tuple(names)
 
+    @property
+    def instance_names(self) -> list[str]:
+        """The ids of all instances that the project may ever have had."""
+        learners = {self.service_name(Role.LEARNER, attempt=attempt) for attempt in range(self.attempt + 1)}
+        numbers = {name: len(self.nodes) if name in learners else 1 for name in self.service_names}
+        return [f"{name}.{index}" for name, number in numbers.items() for index in range(number)]
+
     def is_outdated(self, source: str) -> bool:
         """Whether a source of events is a service that was deployed for an attempt before the current one."""
         service = source.rpartition("/")[2].rpartition(".")[0]
@@ -124,8 +131,8 @@ class Project:
 
     def limit_s(self, phase: Phase) -> float:
         """How long a phase may take, as the SLA says or else the installation; 0 means for ever."""
-        asked = (self.sla.get("deadlines") or {}).get(phase)
-        return float(asked or getattr(self.deadlines, f"{phase}_s", 0.0))
+        asked = float((self.sla.get("deadlines") or {}).get(phase) or 0.0)
+        return asked or float(getattr(self.deadlines, f"{phase}_s", 0.0))
 
     @property
     def learners(self) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ Phase = Literal[
     "cancelled",
 ]
 
+Stage = Literal["checking", "building", "training", "packaging", "serving"]
+
 
 class Message(BaseModel):
     """The base of everything that travels inside an envelope and is not an event."""
@@ -160,10 +162,24 @@ class DropDeadLetters(Message):
 
 
 class CancelProject(Message):
-    """``request/cancel`` and ``project/<id>/cancel``: stop a project. Answer: ``{"phase": …}``."""
+    """``request/cancel`` and ``project/<id>/cancel``: stop a project. Answer: ``{"phase": …, "outcome": …}``.
+
+    ``outcome`` is what a stopping project is about to be; what was about to be completed is not cancelled any more.
+    """
 
     project_id: str
     by: str = ""
+
+
+class RetryProject(Message):
+    """``request/retry``: let a failed or cancelled project go on with what it has. Answer: ``{"stage": …}``.
+
+    Without ``from_stage`` it goes on from the stage in which it has ended.
+    """
+
+    project_id: str
+    from_stage: Stage | Literal[""] = ""
+    by: Annotated[str, Field(max_length=128)] = ""
 
 
 class DeleteProject(Message):
@@ -211,6 +227,7 @@ REQUESTS: dict[str, type[Message]] = {
     "inbox": ReadInbox,
     "events": ReadEvents,
     "cancel": CancelProject,
+    "retry": RetryProject,
     "delete": DeleteProject,
     "apps": ListApps,
     "services": ListServices,

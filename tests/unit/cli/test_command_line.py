@@ -159,9 +159,57 @@ def test_a_name_that_is_no_project_is_answered_with_what_there_is(
 
 def test_watching_ends_with_the_projects_own_exit_code(flops: Callable[..., Outcome], manager: Manager) -> None:
     manager.replies["inbox"] = {"entries": [entry(1), entry(2, "project.failed", severity="error")], "more": False}
+    manager.replies["project"] = {"status": status(phase="failed")}
     done = flops("project", "inbox", ID, "-f", "--json")
     assert done.exit_code == 1
     assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+def test_of_a_retried_project_only_the_last_end_ends_the_watching(
+    flops: Callable[..., Outcome], manager: Manager
+) -> None:
+    entries = [entry(1, "project.failed"), entry(2, "retry.requested"), entry(3, "project.completed")]
+    manager.replies["inbox"] = {"entries": entries, "more": False}
+    manager.replies["project"] = {"status": status(phase="completed")}
+    done = flops("project", "inbox", ID, "-f", "--json")
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_a_retry_is_watched_from_where_the_inbox_was(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.pages["project"] = [{"status": status(phase="failed", entries=2)}]
+    manager.replies["project"] = {"status": status(phase="cancelled")}
+    manager.replies["retry"] = {"stage": "building"}
+    manager.replies["inbox"] = {"entries": [entry(3, "retry.requested"), entry(4, "project.cancelled")], "more": False}
+    done = flops("project", "retry", ID, "--from-stage", "building", "--watch")
+    assert done.exit_code == 4
+    assert done.stdout.splitlines()[0] == f"{ID} goes on from the stage 'building'."
+    assert ("inbox", {"project_id": ID, "after": 2, "limit": 500}) in manager.heard
+    assert next(data for name, data in manager.heard if name == "retry")["from_stage"] == "building"
+
+
+def test_a_stage_that_there_is_not_is_a_wrong_command_line(flops: Callable[..., Outcome]) -> None:
+    assert flops("project", "retry", ID, "--from-stage", "stopping").exit_code == 2
+
+
+def test_deleting_with_cancel_stops_first_and_waits_for_the_end(
+    flops: Callable[..., Outcome], manager: Manager
+) -> None:
+    manager.replies |= {"cancel": {"phase": "stopping", "outcome": "cancelled"}, "delete": {}}
+    manager.pages["project"] = [{"status": status(phase="stopping")}]
+    manager.replies["project"] = {"status": status(phase="cancelled")}
+    done = flops("project", "delete", ID, "--cancel")
+    assert (done.exit_code, done.stdout) == (0, f"{ID} is deleted.\n")
+    assert [name for name, _ in manager.heard] == ["cancel", "project", "project", "delete"]
+
+
+def test_one_token_is_one_request_of_a_user_whoever_sends_it(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies["start"] = {"project_id": ID}
+    for _ in range(2):
+        assert flops("project", "start", "digits_sklearn_small", "--token", "nightly").exit_code == 0
+    assert {(question.source, question.id) for question in manager.questions} == {("/user/Admin", "nightly")}
+    flops("project", "start", "digits_sklearn_small")
+    assert manager.questions[-1].id != "nightly"
 
 
 def test_ctrl_c_detaches_and_says_how_to_come_back(
@@ -278,6 +326,13 @@ def test_cancelling_says_what_comes_of_it(
 ) -> None:
     manager.replies["cancel"] = {"phase": phase}
     assert text in flops("project", "cancel", ID).stdout
+
+
+def test_what_is_about_to_be_completed_is_not_said_to_be_cancelled(
+    flops: Callable[..., Outcome], manager: Manager
+) -> None:
+    manager.replies["cancel"] = {"phase": "stopping", "outcome": "completed"}
+    assert "about to be completed already" in flops("project", "cancel", ID).stdout
 
 
 def test_all_pages_of_projects_are_listed(flops: Callable[..., Outcome], manager: Manager) -> None:

@@ -37,6 +37,7 @@ class Office:
     path: Path
     orchestrator: FakeOrchestrator = field(default_factory=FakeOrchestrator)
     registry: FakeRegistry = field(default_factory=FakeRegistry)
+    repositories: FakeRepositories = field(default_factory=FakeRepositories)
     deadlines: Deadlines = field(default_factory=Deadlines)
     topics: Topics = field(default_factory=Topics)
     tenure: Tenure = field(default_factory=Tenure)
@@ -55,7 +56,7 @@ class Office:
         self._stopping, ready = threading.Event(), threading.Event()
         self.store = SqliteStore(self.path)
         self._bus = self.broker.connect(self.tenure.manager, persistent=True)
-        ports = ManagerPorts(self._bus, self.topics, self.store, self.orchestrator, self.registry, FakeRepositories())
+        ports = ManagerPorts(self._bus, self.topics, self.store, self.orchestrator, self.registry, self.repositories)
         arguments = (ports, self.deadlines, "linux/amd64", self._stopping, ready.set)
         self._thread = threading.Thread(target=run, args=arguments, kwargs={"tenure": self.tenure})
         self._thread.start()

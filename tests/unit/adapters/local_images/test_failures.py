@@ -126,7 +126,8 @@ def test_every_attempt_that_is_followed_by_another_is_told(tmp_path: Path) -> No
 
 
 def test_what_does_not_pass_is_attempted_once(tmp_path: Path) -> None:
-    progress = Progress(lambda _: None, tmp_path, retries=Retries(RetryPolicy(3, 0.01)), warn=pytest.fail)
+    retries = Retries(RetryPolicy(attempts=3, longest_s=0.01))
+    progress = Progress(lambda _: None, tmp_path, retries=retries, warn=lambda message, _: pytest.fail(message))
     attempts: list[int] = []
 
     def resolve() -> None:
