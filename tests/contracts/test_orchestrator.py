@@ -177,6 +177,38 @@ def test_a_service_that_is_killed_is_restarted(stage: Stage, app: App) -> None:
     assert "SIGKILL" in instance.reason
 
 
+def test_an_instance_that_hangs_can_be_started_again(stage: Stage, app: App) -> None:
+    spec = service(app, "kill -STOP $$; sleep 1000", max_restarts=1, placements=(Placement(), Placement()))
+    stage.orchestrator.deploy(spec)
+    changes_until(stage.orchestrator, spec.name, lambda change: change.instance.state is InstanceState.RUNNING)
+
+    stage.orchestrator.restart(f"{spec.name}.0")
+    again = changes_until(stage.orchestrator, spec.name, lambda change: change.instance.restarts == 1)[-1]
+    assert again.instance.id == f"{spec.name}.0"
+    assert again.instance.reason
+
+    changes_until(
+        stage.orchestrator,
+        spec.name,
+        lambda change: change.instance.restarts == 1 and change.instance.state is InstanceState.RUNNING,
+    )
+    stage.orchestrator.restart(f"{spec.name}.0")
+    failed = wait_for_state(stage.orchestrator, spec.name, InstanceState.FAILED)
+    assert failed.id == f"{spec.name}.0"
+    assert find(stage.orchestrator, spec.name).instances[1].restarts == 0
+
+
+def test_starting_again_what_does_not_run_changes_nothing(stage: Stage, app: App) -> None:
+    spec = service(app, "exit 0")
+    stage.orchestrator.deploy(spec)
+    wait_for_state(stage.orchestrator, spec.name, InstanceState.COMPLETED)
+
+    stage.orchestrator.restart(f"{spec.name}.0")
+    stage.orchestrator.restart("nobody.0")
+
+    assert find(stage.orchestrator, spec.name).instances[0].state is InstanceState.COMPLETED
+
+
 def test_each_instance_gets_its_own_part_of_the_configuration(orchestrator: Orchestrator, app: App) -> None:
     placements = (Placement(config={"share": 1}), Placement(config={"share": 2}))
     spec = service(app, 'cat "$FLOPS_SERVICE_FILE"', placements=placements)

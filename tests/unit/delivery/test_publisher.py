@@ -114,6 +114,23 @@ def test_what_is_confirmed_is_forgotten(
     assert publisher.wait_confirmed(10)
 
 
+def test_a_manager_that_has_taken_over_is_sent_what_is_unconfirmed_soon(
+    start: Callable[[], EventPublisher], manager: MemoryBus, heard: Subscription, topics: Topics
+) -> None:
+    publisher = start()
+    published = [publisher.publish(Warned(message=str(number))) for number in range(2)]
+    assert [hear(heard), hear(heard)] == published
+    manager.publish(topics.project_confirmed(PROJECT), encode_watermarks({SOURCE: 1}, owner="manager"), retain=True)
+    manager.publish(topics.project_confirmed(PROJECT), encode_watermarks({SOURCE: 1}, owner="manager-2"), retain=True)
+    assert hear_within(heard, 3) == published[1]
+
+
+def hear_within(heard: Subscription, timeout_s: float) -> Envelope:
+    delivery = heard.receive(timeout_s)
+    assert delivery is not None
+    return decode_envelope(delivery.topic, delivery.payload)
+
+
 def test_after_a_reconnect_only_what_is_unconfirmed_is_sent_again(  # noqa: PLR0913, PLR0917  fixtures
     start: Callable[[], EventPublisher],
     manager: MemoryBus,

@@ -18,6 +18,7 @@ from flops.project.commands import (
     FindPlacement,
     Redeploy,
     ResolveRepository,
+    Restart,
     SetDeadline,
     Undeploy,
 )
@@ -190,6 +191,63 @@ class TestBaseCase:
         _, commands = step(project, e.InstanceCompleted(service=name, role=Role.OBSERVER, instance=f"{name}.0"))
 
         assert commands == [Undeploy(name)]
+
+
+class TestWhatHangsOrIsLost:
+    @pytest.mark.parametrize("service", ["aggr", "flearner", "observ"])
+    def test_an_instance_that_hangs_is_started_again(self, service: str) -> None:
+        training, _ = run(*TO_TRAINING)
+
+        project, commands = run(_lease_ended(f"{service}{ID[:12]}"), project=training)
+
+        assert (project, commands) == (training, [Restart(f"{service}{ID[:12]}.0")])
+
+    def test_what_is_being_removed_may_hang(self) -> None:
+        stopping, _ = run(*TO_TRAINING, e.CancellationRequested())
+
+        assert run(_lease_ended(f"aggr{ID[:12]}"), project=stopping) == (stopping, [])
+
+    def test_a_served_model_and_an_observer_that_tells_of_the_end_are_started_again(self) -> None:
+        completed, _ = settle(*run(*TO_SERVING, SERVED))
+
+        for name in (f"trmodel{ID[:12]}", f"observ{ID[:12]}"):
+            _, commands = run(_lease_ended(name, name.removesuffix(ID[:12])), project=completed)
+            assert commands == [Restart(f"{name}.0")]
+        assert run(_lease_ended(f"aggr{ID[:12]}"), project=completed)[1] == []
+
+    def test_a_service_that_nobody_runs_any_more_fails_the_project(self) -> None:
+        missing = e.ServiceMissing(service=f"aggr{ID[:12]}", role=Role.AGGREGATOR, reason="it is gone")
+
+        project, _ = settle(*run(*TO_TRAINING, missing))
+
+        assert (project.phase, project.reason) == (Phase.FAILED, "it is gone")
+        assert run(*TO_SERVING, e.ServiceRemoved(service=missing.service), missing)[0].phase is Phase.SERVING
+
+    def test_an_observer_that_nobody_runs_any_more_is_deployed_again(self) -> None:
+        training, _ = run(*TO_TRAINING)
+
+        missing = e.ServiceMissing(service=f"observ{ID[:12]}", role=Role.OBSERVER, reason="it is gone")
+        project, commands = run(missing, project=training)
+
+        assert project == training
+        assert deployed(commands) == [Role.OBSERVER]
+
+    def test_a_leftover_is_removed_and_nothing_that_is_needed(self) -> None:
+        training, _ = run(*TO_TRAINING)
+        completed, _ = settle(*run(*TO_SERVING, SERVED))
+        builder, server, observer = (f"{kind}{ID[:12]}" for kind in ("builder", "trmodel", "observ"))
+        training = replace(training, deployed=tuple(name for name in training.deployed if name != builder))
+
+        assert removed(run(e.LeftoverFound(service=builder), project=training)[1]) == {builder}
+        for name in (*training.deployed, observer):
+            assert run(e.LeftoverFound(service=name), project=training) == (training, [])
+        assert run(e.LeftoverFound(service=server), project=completed) == (completed, [])
+        assert removed(run(e.LeftoverFound(service=observer), project=completed)[1]) == {observer}
+
+
+def _lease_ended(service: str, role: str = "") -> e.LeaseEnded:
+    role = {"observ": Role.OBSERVER}.get(role, "other")
+    return e.LeaseEnded(service=service, role=role, instance=f"{service}.0", after_s=30, reason="it hangs")
 
 
 class TestFailures:
