@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev test-servers demo test check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean
+.PHONY: help setup setup-dev test-servers demo test check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ bench: setup-dev ## measure; prints tables of ratios
 
 chaos: setup-dev ## kill processes and the broker at every step
 	$(PYTEST) -m chaos tests
+
+# atheris is no dependency: it is built for few versions of Python, and only this target needs it.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= json envelope request confirmation learning sla data topic
+
+fuzz: setup-dev ## fuzz every decoder of the wire for a minute each
+	$(BIN)/uv pip install --quiet --python $(BIN)/python 'atheris>=3,<4'
+	set -e; for target in $(FUZZ_TARGETS); do \
+		$(BIN)/python tests/fuzz/fuzz.py $$target .fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1; done
 
 docs: setup-dev ## write the generated documents
 	$(BIN)/python tools/generate_documents.py

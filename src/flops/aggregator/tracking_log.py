@@ -8,11 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
 from flops.errors import TrackingUnavailableError, UndecodableMessageError
-from flops.wire.envelope import decode_envelope
-from flops.wire.requests import Presence
+from flops.wire.presence import decode_presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -148,8 +145,8 @@ class TrackingLog:
             return
         delivery.acknowledge()
         try:
-            presence = Presence.model_validate(decode_envelope(delivery.topic, delivery.payload).data)
-        except (UndecodableMessageError, ValidationError):
+            presence = decode_presence(delivery.topic, delivery.payload)
+        except UndecodableMessageError:
             log.warning("presence ignored", extra={"topic": delivery.topic})
             return
         if presence.online and presence.url and presence.url != self._url:

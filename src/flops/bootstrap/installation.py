@@ -7,15 +7,14 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flops.bootstrap import adapters
 from flops.bootstrap.crashes import Crashes
-from flops.errors import BrokerUnreachableError, InvalidSettingError, StartFailedError
-from flops.wire.envelope import decode_envelope
-from flops.wire.requests import Presence
+from flops.errors import BrokerUnreachableError, InvalidSettingError, StartFailedError, UndecodableMessageError
+from flops.wire.presence import decode_presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,11 +143,12 @@ def wait_online(settings: Settings, instances: set[str], timeout_s: float, crash
             if delivery is None or not delivery.payload:
                 continue
             delivery.acknowledge()
-            presence = Presence.model_validate(decode_envelope(delivery.topic, delivery.payload).data)
-            if presence.online:
-                missing.discard(presence.instance)
-            else:
-                missing.add(presence.instance)
+            with suppress(UndecodableMessageError):  # anybody may publish there
+                presence = decode_presence(delivery.topic, delivery.payload)
+                if presence.online:
+                    missing.discard(presence.instance)
+                elif presence.instance in instances:
+                    missing.add(presence.instance)
         if missing:
             raise _start_failed(settings, min(missing), _not_within(timeout_s))
     finally:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
 from flops.errors import StoppingError, TrackingUnavailableError, UndecodableMessageError
-from flops.wire.envelope import decode_envelope
-from flops.wire.requests import Presence
+from flops.wire.presence import decode_presence
 
 if TYPE_CHECKING:
     from flops.delivery.service import ServiceContext
@@ -48,7 +45,7 @@ def find_tracking_url(context: ServiceContext, instance: str, patience_s: float 
 
 def _url_in(topic: str, payload: bytes) -> str:
     try:
-        presence = Presence.model_validate(decode_envelope(topic, payload).data)
-    except (UndecodableMessageError, ValidationError):
+        presence = decode_presence(topic, payload)
+    except UndecodableMessageError:
         return ""
     return presence.url if presence.online else ""

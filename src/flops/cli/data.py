@@ -11,7 +11,7 @@ import click
 from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_result, print_table, say
 from flops.cli.session import Session, session
-from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError, NotStartedError
+from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError, NotStartedError, UndecodableMessageError
 from flops.sla_library import load_sla
 from flops.suggestions import did_you_mean
 from flops.wire.envelope import decode_envelope
@@ -69,7 +69,10 @@ def _await_data(events: Subscription, topic: str, service: str) -> MockDataProvi
         delivery.acknowledge()
         if delivery.topic != topic:
             continue
-        event = decode_envelope(delivery.topic, delivery.payload).event()
+        try:
+            event = decode_envelope(delivery.topic, delivery.payload).event()
+        except UndecodableMessageError:  # anybody may publish there
+            continue
         if isinstance(event, MockDataProvided):
             return event
         if isinstance(event, MockDataFailed | ServiceCrashed):

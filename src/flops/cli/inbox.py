@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from pydantic import ValidationError
 
 from flops.cli.output import say, visible
 from flops.errors import (
@@ -15,9 +16,10 @@ from flops.errors import (
     BrokerUnreachableError,
     NoAnswerError,
     NotFoundError,
+    UndecodableMessageError,
 )
 from flops.wire.envelope import decode_envelope
-from flops.wire.requests import ReadInbox, ShowProject
+from flops.wire.requests import InboxEntry, ReadInbox, ShowProject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +69,7 @@ def follow(session: Session, project_id: str, *, after: int = 0) -> Iterator[Ent
                     raise
         if not entries and (delivery := subscription.receive(POLL_S)):
             delivery.acknowledge()
-            entries = [decode_envelope(delivery.topic, delivery.payload).data]
+            entries = _entries_in(delivery.topic, delivery.payload)
         for entry in entries:
             heard = max(heard, int(entry["sequence"]))
             if entry["sequence"] == shown + 1:
@@ -85,6 +87,14 @@ def has_ended(session: Session, project_id: str) -> bool:
     except (BrokerUnreachableError, NoAnswerError, NotFoundError):
         return True
     return shown["status"]["phase"] in ENDED
+
+
+def _entries_in(topic: str, payload: bytes) -> list[Entry]:
+    """The entry of a message, or none: anybody may publish there."""
+    try:
+        return [InboxEntry.model_validate(decode_envelope(topic, payload).data).model_dump()]
+    except (UndecodableMessageError, ValidationError):
+        return []
 
 
 def watch(session: Session, project_id: str, show: Callable[[Entry], None], *, after: int = 0) -> int:

@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
+from flops.delivery.rates import Noise
 from flops.errors import (
     BrokerUnreachableError,
     FlopsError,
@@ -22,8 +21,8 @@ from flops.learning.assignment import Assignment
 from flops.learning.flower import CLIENT_RAISED
 from flops.learning.records import decode_records
 from flops.learning.roster import Learner, Roster
-from flops.wire.envelope import decode_envelope
 from flops.wire.learning import (
+    RETAINED,
     Answer,
     Call,
     Chunk,
@@ -36,8 +35,8 @@ from flops.wire.learning import (
     decode_learning,
     encode_learning,
 )
-from flops.wire.limits import CONTROL, MAX_RESULT_FACTOR, MIN_RESULT_LIMIT_BYTES
-from flops.wire.requests import Presence
+from flops.wire.limits import MAX_RESULT_FACTOR, MIN_RESULT_LIMIT_BYTES
+from flops.wire.presence import decode_presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,6 +84,7 @@ class Conversation:
         self._global: Blob | None = None
         self._failure: FlopsError | None = None
         self._is_dismissed = False
+        self._noise = Noise(log, "message ignored")
         self._closing = threading.Event()
         presences = (topics.presence(instance) for instance in learners)
         self._subscription = bus.subscribe(topics.learning_from(project_id), *presences)
@@ -179,14 +179,15 @@ class Conversation:
                 self._remind()
 
     def _hear(self, delivery: Delivery) -> None:
+        """Take one message. What cannot be used is logged, and changes nothing."""
         try:
             instance = self._topics.instance_of(delivery.topic)
             if instance is not None:
                 self._hear_presence(instance, delivery)
             else:
                 self._hear_learner(delivery)
-        except (UndecodableMessageError, PayloadTooLargeError, ValidationError) as error:
-            log.warning("message ignored", extra={"topic": delivery.topic, "reason": str(error)})
+        except (UndecodableMessageError, PayloadTooLargeError) as error:
+            self._noise.hear(delivery.topic, str(error))
         except FlopsError as error:
             self._failure = error
         except Exception as error:  # the end of a thread: whoever waits must hear of it
@@ -196,7 +197,7 @@ class Conversation:
     def _hear_presence(self, instance: str, delivery: Delivery) -> None:
         if not delivery.payload:
             return
-        if Presence.model_validate(decode_envelope(delivery.topic, delivery.payload, CONTROL).data).online:
+        if decode_presence(delivery.topic, delivery.payload).online:
             with self.changed:
                 self.roster.come_online(instance)
                 self.changed.notify_all()
@@ -206,7 +207,10 @@ class Conversation:
     def _hear_learner(self, delivery: Delivery) -> None:
         learner = self._topics.learner_of(delivery.topic)
         if learner is None or not self.roster.expects(learner):
-            log.warning("stranger ignored", extra={"topic": delivery.topic})
+            self._noise.hear(delivery.topic, "it comes from a stranger")
+            return
+        if delivery.retained:
+            self._noise.hear(delivery.topic, RETAINED)
             return
         message, body = decode_learning(delivery.topic, delivery.payload)
         match message:
@@ -222,7 +226,7 @@ class Conversation:
             case Need():
                 self._send_again(learner, message)
             case _:
-                log.warning("message ignored", extra={"topic": delivery.topic, "kind": message.kind})
+                self._noise.hear(delivery.topic, f"no learner says {message.kind!r}")
 
     def _join(self, learner: Learner) -> None:
         if not self.roster.is_joined(learner.instance):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from flops.delivery.rates import Noise
 from flops.errors import BrokerUnreachableError, PayloadTooLargeError, UndecodableMessageError
 from flops.learning.blobs import Blob, Receiver
 from flops.learning.flower import Message, instruction, stable_id
 from flops.learning.records import decode_records, encode_records
 from flops.wire.learning import (
     MAX_REASON,
+    RETAINED,
     Answer,
     Call,
     Chunk,
@@ -73,6 +75,7 @@ class Participant:
     ) -> None:
         self._bus, self._topics, self._project_id, self._learner = bus, topics, project_id, learner
         self._greeting, self._perform, self._chunk_bytes = greeting, perform, chunk_bytes
+        self._noise = Noise(log, "message ignored")
         self._model = Receiver()
         self._model_limit_bytes = min(MAX_MODEL_BYTES, psutil.virtual_memory().total // 2)
         self._changed = threading.Condition()
@@ -114,11 +117,14 @@ class Participant:
 
     def _hear(self, delivery: Delivery) -> bool:
         """Take one message; True if it was the dismissal."""
+        if delivery.retained:
+            self._noise.hear(delivery.topic, RETAINED)
+            return False
         try:
             message, body = decode_learning(delivery.topic, delivery.payload)
             self._take(message, body, delivery.topic)
         except (UndecodableMessageError, PayloadTooLargeError) as error:
-            log.warning("message ignored", extra={"topic": delivery.topic, "reason": str(error)})
+            self._noise.hear(delivery.topic, str(error))
             return False
         return isinstance(message, Dismissal)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _CANNOT_COMBINE: Final = "The strategy cannot combine the learners' results: {}."
 _ODD_SHAPES: Final = "its parameters have another shape than the other learners'"
+_NO_FACTS: Final = "it does not say by how many examples its result weighs, or how long it took"
+MAX_EXAMPLES: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ def _require_learners(grid: MqttGrid, minimum: int, plan: Plan, number: int) -> 
 
 
 def _usable(replies: list[Message], minimum: int, number: int) -> list[Message]:
-    """The replies, those whose arrays differ in shape from most others turned into errors."""
+    """The replies, those that lack facts or whose arrays differ in shape from most others turned into errors."""
+    replies = [reply if reply.has_error() or _has_facts(reply) else refused(reply, _NO_FACTS) for reply in replies]
     shapes = Counter(_shapes(reply) for reply in replies if reply.has_content())
     usual = shapes.most_common(1)[0][0] if shapes else ()
     checked = [
@@ -180,9 +183,18 @@ def _too_few(replies: list[Message], good: int, minimum: int, number: int) -> Tr
     )
 
 
+def _has_facts(reply: Message) -> bool:
+    """Whether a reply says by how many examples it weighs, and how long it took, as FLOps' own learners do."""
+    facts = reply.content.metric_records.get(METRICS, {})
+    examples, duration_s = facts.get(EXAMPLES), facts.get(DURATION)
+    return isinstance(examples, int) and 0 < examples <= MAX_EXAMPLES and _finite(duration_s) is not None
+
+
 def _shapes(reply: Message) -> tuple[Any, ...]:
     records = reply.content.array_records
-    return tuple((key, array.shape) for key, array in records[ARRAYS].items()) if ARRAYS in records else ()
+    if ARRAYS not in records:
+        return ()
+    return tuple((key, array.shape, np.dtype(array.dtype).kind) for key, array in records[ARRAYS].items())
 
 
 def _participants(grid: MqttGrid, trained: list[Message], evaluated: list[Message]) -> list[Participant]:

@@ -27,7 +27,8 @@ from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
 from flops.wire.events import MANAGER, CancellationRequested, Event, ProjectAccepted, ProjectRejected
 from flops.wire.limits import CONTROL, EVENT, MAX_ID, REJECTIONS_AT_ONCE, REJECTIONS_PER_S
-from flops.wire.requests import Presence, ProjectAnswer
+from flops.wire.presence import decode_presence
+from flops.wire.requests import ProjectAnswer
 from flops.wire.sla import parse_project_sla, unsupported
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from flops.manager.requests import Requests
     from flops.manager.succession import Succession
     from flops.ports import Bus, Delivery, ProjectRecord, Store
+    from flops.wire.requests import Presence
     from flops.wire.sla import ProjectSla
     from flops.wire.topics import Topics
 
@@ -304,8 +306,7 @@ class Intake:
 
     def _presence(self, delivery: Delivery) -> None:
         if delivery.payload:
-            envelope = decode_envelope(delivery.topic, delivery.payload, CONTROL)
-            presence = _presence_of(delivery.topic, envelope)
+            presence = decode_presence(delivery.topic, delivery.payload)
             self._placements.hear(presence)
             self._hear_presence(presence)
 
@@ -315,13 +316,6 @@ def _event_of(envelope: Envelope) -> tuple[Event | None, UndecodableMessageError
         return envelope.event(), None
     except UndecodableMessageError as error:
         return None, error
-
-
-def _presence_of(topic: str, envelope: Envelope) -> Presence:
-    try:
-        return Presence.model_validate(envelope.data)
-    except ValueError as error:
-        raise UndecodableMessageError(topic, "it is no presence message") from error
 
 
 def _envelope_if_wrapped(delivery: Delivery) -> Envelope | None:

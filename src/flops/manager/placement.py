@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from flops.errors import StoppingError
 from flops.project.deployment import Role
 from flops.wire import events as e
+from flops.wire.limits import MAX_PRESENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ class Placements:
     def hear(self, presence: Presence) -> None:
         """Remember what an instance says of itself."""
         with self._changed:
+            if presence.instance not in self._present and len(self._present) >= MAX_PRESENT:
+                return
             self._present[presence.instance] = presence
             self._changed.notify_all()
 

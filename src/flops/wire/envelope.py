@@ -122,6 +122,9 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
     """
     if len(payload) > bounds.size_bytes:
         raise UndecodableMessageError(topic, f"it has {len(payload):,} bytes, more than {bounds.size_bytes:,}")
+    opened = payload.count(b"{") + payload.count(b"[")
+    if opened > bounds.values:  # before it is parsed, since many small objects take long and much memory
+        raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
     try:
         value = json.loads(
             payload.decode("utf-8"),
@@ -134,7 +137,8 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
             encode_json(value)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UndecodableMessageError(topic, f"it is not JSON ({error})") from error
-    _check_extent(topic, payload, value, bounds)
+    if opened > bounds.nesting or opened + payload.count(b",") >= bounds.values:
+        _check_extent(topic, value, bounds)
     return value
 
 
@@ -194,11 +198,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _check_extent(topic: str, payload: bytes, value: object, bounds: Bounds) -> None:
+def _check_extent(topic: str, value: object, bounds: Bounds) -> None:
     """Refuse what is nested too deeply or has too many values, without recursion."""
-    opened = payload.count(b"{") + payload.count(b"[")
-    if opened <= bounds.nesting and opened + payload.count(b",") < bounds.values:
-        return  # brackets and commas inside texts count too, so this is true of most messages, but of no other
     level, depth, count = [value], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)

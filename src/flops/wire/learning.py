@@ -14,6 +14,7 @@ from flops.wire.envelope import decode_json, encode_json, first_reason
 from flops.wire.limits import HEADER, MAX_ID, MAX_INTEGER, MAX_MISSING, MAX_PIECES, MAX_TEXT
 
 MAX_REASON: Final = MAX_TEXT
+RETAINED: Final = "it was retained, and what is said here is for those who listen now"
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Reason = Annotated[str, Field(max_length=MAX_REASON)]
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID)]

@@ -26,9 +26,14 @@ class Bounds:
 EVENT: Final = Bounds(size_bytes=MIB, nesting=24, values=50_000)
 """An event. An entry repeats up to 256 KiB of it, an answer holds a page of them."""
 CONTROL: Final = Bounds(size_bytes=2 * MIB, nesting=28, values=60_000)
-"""A request, an inbox entry, a presence, a confirmation."""
+"""A request, an inbox entry, a confirmation."""
 ANSWER: Final = Bounds(size_bytes=64 * MIB, nesting=32, values=8_000_000)
 """An answer, which FLOPS_MAX_PAYLOAD_BYTES limits further; also what a process has stored itself."""
+
+PRESENCE: Final = Bounds(size_bytes=256 * 1024, nesting=8, values=10_000)
+"""What an instance says of itself; everybody keeps the last of each."""
+MAX_PRESENT: Final = 50_000
+"""Instances that a manager remembers to be present."""
 
 MAX_ID: Final = 256
 """Characters of an id, a source, a type, a reply topic. They hold no control characters (CloudEvents 1.0, 3.1)."""

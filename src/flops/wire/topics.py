@@ -100,7 +100,7 @@ class Topics:
     def tail_of(self, topic: str) -> tuple[str, ...]:
         """The levels after ``project/<id>/``, ``service/<id>/``, ``request/`` or ``reply/``."""
         levels = topic.split("/")[len(self._topic("x").split("/")) - 1 :]
-        return tuple(levels[1:] if levels[0] in {"request", "reply"} else levels[2:])
+        return tuple(levels[1:] if levels[:1] in (["request"], ["reply"]) else levels[2:])
 
     def instance_of(self, topic: str) -> str | None:
         """The instance id in a ``service/<id>/presence`` topic, or None."""
