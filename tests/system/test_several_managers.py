@@ -1,0 +1,209 @@
+"""Two managers: one is killed or hangs, the other one takes over, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from tests.system.installation import Installation
+from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git, until
+from tests.system.test_kills import assert_completed, assert_nothing_twice
+
+from flops.bootstrap import adapters
+from flops.settings import Settings
+from flops.wire.topics import Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Rehearsing = Callable[[Installation, dict[str, Any]], Rehearsal]
+
+MANAGERS = {"manager", "manager-2"}
+LEASE_S = 4.0
+TAKES_OVER_WITHIN_S = LEASE_S + 6.0
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation with two managers; in the end down, and nothing survives."""
+    directory = tmp_path_factory.mktemp("firm")
+    settings = {"FLOPS_MANAGERS": "2", "FLOPS_MANAGER_LEASE_S": str(LEASE_S), "FLOPS_SERVICE_LEASE_S": "5"}
+    made = Installation(directory / "home", {**settings, **slow_git(directory)})
+    try:
+        made.ok("up")
+        put_rows(made, directory)
+        yield made
+    finally:
+        made.ok("down")
+        assert made.processes() == []
+
+
+def stored(firm: Installation, query: str, *values: str) -> str:
+    """One value from the managers' store."""
+    with closing(sqlite3.connect(firm.home / "store" / "flops.db", timeout=30)) as database:
+        row = database.execute(query, values).fetchone()
+    return str(row[0]) if row else ""
+
+
+def owner_of(firm: Installation, project_id: str) -> str:
+    return stored(firm, "SELECT owner FROM projects WHERE id = ?", project_id)
+
+
+def holder(firm: Installation) -> str:
+    return stored(firm, "SELECT manager FROM offices WHERE name = 'intake'")
+
+
+def await_both(firm: Installation) -> None:
+    """Return once both managers give signs of life again."""
+    until(lambda: stored(firm, "SELECT count(*) FROM managers") == "2", "both managers live")
+
+
+def keep_killed(firm: Installation, manager: str, is_over: Callable[[], bool]) -> float:
+    """Kill -9 a manager, and again whenever it is started, until something holds; returns how long that took."""
+    began = time.monotonic()
+
+    def is_over_after_another_kill() -> bool:
+        for process in firm.instances(manager):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        return is_over()
+
+    until(is_over_after_another_kill, f"{manager} is replaced", TAKES_OVER_WITHIN_S)
+    return time.monotonic() - began
+
+
+def test_a_training_goes_on_when_its_manager_is_killed_for_good(
+    firm: Installation, rehearsing: Rehearsing, stage: Stage
+) -> None:
+    stage.set_up().hold(2)
+    project = rehearsing(firm, stage.sla(rounds=3))
+    stage.await_fitting(2)
+    former = owner_of(firm, project.project_id)
+
+    took_s = keep_killed(firm, former, lambda: owner_of(firm, project.project_id) != former)
+    stage.release(2)
+    outcome = project.end()
+
+    print(f"manager killed in training: taken over after {took_s:.1f} s (lease {LEASE_S:g} s), 0 events lost")  # noqa: T201
+    assert_completed(outcome, rounds=3)
+    assert_nothing_twice(outcome)
+    assert owner_of(firm, project.project_id) != former
+    await_both(firm)
+
+
+@pytest.mark.parametrize("held", ["clone", 2])
+def test_a_manager_that_hangs_and_wakes_does_nothing_twice(
+    firm: Installation, rehearsing: Rehearsing, stage: Stage, held: str | int
+) -> None:
+    stage.set_up().hold(held)
+    project = rehearsing(firm, stage.sla(rounds=3, **({"ml_repo_url": stage.slow_url} if held == "clone" else {})))
+    stage.await_cloning() if held == "clone" else stage.await_fitting(2)
+    former = owner_of(firm, project.project_id)
+    process = firm.instances(former)[0]
+
+    process.suspend()
+    until(lambda: owner_of(firm, project.project_id) != former, "the other one takes over", TAKES_OVER_WITHIN_S)
+    stage.release(held)
+    project.await_entry("round.finished")
+    process.resume()
+    outcome = project.end()
+
+    assert_completed(outcome, rounds=3)
+    assert_nothing_twice(outcome)
+    assert process.is_running()
+    assert owner_of(firm, project.project_id) != former
+    await_both(firm)
+
+
+def test_a_command_that_was_interrupted_is_done_by_the_other_manager_alone(
+    firm: Installation, rehearsing: Rehearsing, stage: Stage
+) -> None:
+    stage.set_up()
+    (former,) = (name for name in MANAGERS if name == holder(firm))
+    process = firm.instances(former)[0]
+    project = rehearsing(firm, stage.sla(rounds=2))
+
+    process.suspend()
+    until(lambda: owner_of(firm, project.project_id) != former, "the other one takes over", TAKES_OVER_WITHIN_S)
+    process.resume()
+    outcome = project.end()
+
+    assert_completed(outcome, rounds=2)
+    assert_nothing_twice(outcome)
+    await_both(firm)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_bare_request_that_comes_while_nobody_takes_any_makes_one_project(
+    firm: Installation, stage: Stage, *, hangs: bool
+) -> None:
+    sla = {**stage.set_up().sla(rounds=1), "customerID": f"bare-{hangs}"}
+    former = holder(firm)
+    process = firm.instances(former)[0]
+    process.suspend() if hangs else process.kill()
+    publish(firm, sla)
+
+    if hangs:
+        until(lambda: holder(firm) != former, "the other one takes over", TAKES_OVER_WITHIN_S)
+        process.resume()
+    else:
+        keep_killed(firm, former, lambda: holder(firm) != former)
+    await_both(firm)
+
+    until(lambda: projects_of(firm, sla), "the project is there")
+    (project,) = projects_of(firm, sla)
+    until(lambda: projects_of(firm, sla)[0]["phase"] == "completed", f"{project['project_id']} completes")
+    assert len(projects_of(firm, sla)) == 1
+
+
+def test_a_request_is_answered_by_whoever_is_left(firm: Installation, rehearsing: Rehearsing, stage: Stage) -> None:
+    stage.set_up()
+    former = holder(firm)
+    process = firm.instances(former)[0]
+    process.suspend()
+
+    project = rehearsing(firm, stage.sla(rounds=1))
+    process.resume()
+
+    assert_completed(project.end(), rounds=1)
+    assert owner_of(firm, project.project_id) != former
+
+
+def test_an_aggregator_that_hangs_is_started_again(firm: Installation, rehearsing: Rehearsing, stage: Stage) -> None:
+    stage.set_up().hold(2)
+    project = rehearsing(firm, stage.sla(rounds=3))
+    stage.await_fitting(2)
+    aggregator = project.service("aggr")
+    firm.instances(aggregator)[0].suspend()
+
+    project.await_entry("lease.ended", aggregator)
+    project.await_entry("instance.restarted", aggregator)
+    stage.release(2)
+
+    outcome = project.end()
+
+    assert_completed(outcome, rounds=3)
+    assert_nothing_twice(outcome)
+
+
+def publish(firm: Installation, sla: dict[str, Any]) -> None:
+    """Publish a bare SLA, as 'mosquitto_pub' does."""
+    settings = replace(Settings.from_environment(firm.environment), max_payload_bytes=1_000_000, chunk_bytes=1000)
+    bus = adapters.connect(settings, f"bare-{time.monotonic_ns()}", persistent=False)
+    bus.publish(Topics().project_start(), json.dumps(sla).encode())
+    assert bus.flush(10)
+    bus.close()
+
+
+def projects_of(firm: Installation, sla: dict[str, Any]) -> list[dict[str, Any]]:
+    """The projects of the user whom an SLA names."""
+    listed = firm.ok("project", "list")
+    return [project for project in listed if project["user"] == sla["customerID"]]
