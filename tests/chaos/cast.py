@@ -38,15 +38,20 @@ class Part:
     unconfirmed: dict[int, bytes] = field(default_factory=dict)
     sent_at: float = 0.0
     presence: bytes = b""
+    held: list[e.Event] = field(default_factory=list)
 
 
 class Cast:
-    """All played instances on one connection. ``ended`` hears of each that has said everything and was confirmed."""
+    """All played instances on one connection. ``ended`` hears of each that has said everything and was confirmed.
+
+    With ``holds_training`` aggregators stop before their first round.
+    """
 
     def __init__(
         self, bus: Bus, topics: Topics, ended: Callable[[str], None] = lambda _: None, *, pause_s: float = 0.0
     ) -> None:
         self.ended, self.pause_s = ended, pause_s
+        self.holds_training = False
         self._bus, self._topics = bus, topics
         self._lock = threading.RLock()
         self._parts: dict[str, Part] = {}
@@ -65,6 +70,9 @@ class Cast:
         part.presence = _presence(identity)
         lines = list(lines_of(role, service))
         part.lines_left = len(lines)
+        if role == "aggregator" and self.holds_training:
+            begun = next(number for number, line in enumerate(lines) if isinstance(line, e.RoundFinished))
+            lines, part.held = lines[:begun], lines[begun:]
         with self._lock:
             self._parts[identity.instance] = part
             self._bus.publish(self._topics.presence(identity.instance), part.presence, retain=True)
@@ -81,6 +89,14 @@ class Cast:
             part = self._parts[instance]
             part.lines_left += 1
             return self._say(part, event)
+
+    def resume_training(self, instance: str) -> None:
+        """Let an aggregator that has been held before its first round say the rest."""
+        with self._lock:
+            part = self._parts[instance]
+            for line in part.held:
+                self._say(part, line)
+            part.held = []
 
     def leave(self, instance: str) -> None:
         """Let an instance go; what it has not said stays unsaid."""

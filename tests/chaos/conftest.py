@@ -22,6 +22,16 @@ class Tell(Protocol):
     ) -> None: ...
 
 
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """One line per scenario, whichever worker ran it."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = [str(text) for report in reports for name, text in report.user_properties if name == "chaos"]
+    if lines:
+        terminalreporter.section("chaos")
+        for line in dict.fromkeys(lines):
+            terminalreporter.line(line)
+
+
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
     """One line for the end of the test session."""

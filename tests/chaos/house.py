@@ -26,7 +26,7 @@ from flops.bootstrap.installation import MANAGER, _role
 from flops.delivery.requests import RequestClient
 from flops.errors import FlopsError
 from flops.settings import MIB, BrokerAccess, Settings
-from flops.wire.requests import ReadInbox, ShowProject
+from flops.wire.requests import Message, ReadInbox, ShowProject
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
@@ -68,17 +68,18 @@ class Performance:
     def told(self) -> dict[str, list[str]]:
         """Per source, what the inbox says, with the project's own names left out.
 
-        The manager's own events are sorted: it hears of its services and of its commands' ends in any order.
+        The manager's own events are sorted: it hears of its services and of its commands' ends in any order. Whether a
+        removal is worth an entry depends on that order, too.
         """
         told: dict[str, list[str]] = {}
-        for entry in self.entries:
+        for entry in (entry for entry in self.entries if entry["event_type"] != "service.removed"):
             told.setdefault(self._anonymous(entry["source"]), []).append(self._anonymous(entry["text"]))
         return {source: sorted(texts) if source == "/manager" else texts for source, texts in told.items()}
 
     @property
     def outcome(self) -> dict[str, Any]:
         """The terminal state, without names and times."""
-        left_out = {"project_id", "created", "updated", "last_entry", "entries"}
+        left_out = {"project_id", "created", "updated", "last_entry", "entries"}  # how many removals, see above
         return {name: self._anonymous(str(value)) for name, value in self.status.items() if name not in left_out}
 
     def assert_whole(self) -> None:
@@ -93,7 +94,7 @@ class Performance:
 
 @dataclass
 class ManagerProcess:
-    """The manager as its supervisor keeps it: started again whenever it dies. ``deaths`` and ``births`` are monotonic."""
+    """The manager as its supervisor keeps it: started again whenever it dies. Deaths and births are monotonic."""
 
     command: Sequence[str]
     environment: dict[str, str]
@@ -174,10 +175,11 @@ class House:
     """Runs scripted projects.
 
     Args:
-        reach: how the services (manager, observers) reach the broker, if not directly.
+        reach: how the services (manager, observers, cast) reach the broker, if not directly.
         pause_s: the pause between two lines of an actor.
         real_roles: the services that are real processes; without "observer" nobody makes inboxes.
-        settings: further ``FLOPS_…`` variables of manager and observers.
+        settings: further variables of the environment of manager and observers.
+        repository: the ML repository of all projects, if not one of its own.
     """
 
     def __init__(  # noqa: PLR0913  one keyword per way to make it worse
@@ -189,15 +191,17 @@ class House:
         pause_s: float = 0.0,
         real_roles: frozenset[str] = frozenset({"observer"}),
         settings: dict[str, str] | None = None,
+        repository: str = "",
     ) -> None:
         self.home, self.broker, self.topics = directory / "home", broker, Topics()
         self.home.mkdir(parents=True)
         self._plan, self._saves = directory / "kill", directory / "saves"
         self._saves.touch()
-        self.repository = str(directory / "repository")
-        make_repository(directory / "repository", TINY)
+        self.repository = repository or str(directory / "repository")
+        if not repository:
+            make_repository(directory / "repository", TINY)
         environment = {**self._environment(directory, reach or broker.access), **(settings or {})}
-        self.cast = Cast(self.connect("cast"), self.topics, pause_s=pause_s)
+        self.cast = Cast(self.connect("cast", reach), self.topics, pause_s=pause_s)
         self.orchestrator = ScriptedOrchestrator(self.home, self.cast, environment, real_roles=real_roles)
         self.cast.play("data", _resident("data-local"))
         self._bus = self.connect("audience")
@@ -205,9 +209,10 @@ class House:
         self.manager = self._manager(environment)
         self.manager.start()
 
-    def connect(self, name: str) -> MqttBus:
-        """A connection to the broker, past any proxy."""
-        return connect(self.broker.access, name, persistent=False, max_payload_bytes=8 * MIB, timeout_s=CALL_S)
+    def connect(self, name: str, access: BrokerAccess | None = None) -> MqttBus:
+        """A connection to the broker, past any proxy unless its ``access`` is given."""
+        way = access or self.broker.access
+        return connect(way, name, persistent=False, max_payload_bytes=8 * MIB, timeout_s=CALL_S)
 
     def witness(self) -> Witness:
         """Somebody who listens from now on."""
@@ -254,6 +259,10 @@ class House:
         self._plan.unlink(missing_ok=True)
         return not is_left
 
+    def await_phase(self, project_id: str, phase: str, within_s: float = PATIENCE_S) -> None:
+        """Wait until a project is in a phase, as the manager's commits tell."""
+        wait_until(lambda: any(at == phase for _, at in self.saves(project_id)), within_s)
+
     def saves(self, project_id: str) -> list[tuple[float, str]]:
         """When each commit of a project was done, and the phase it was in."""
         lines = [line.split() for line in self._saves.read_text().splitlines()]
@@ -268,6 +277,10 @@ class House:
             page = self._requests.ask("inbox", question, CALL_S)
             entries, more = [*entries, *page["entries"]], page["more"] and bool(page["entries"])
         return entries
+
+    def ask(self, name: str, question: Message) -> dict[str, Any]:
+        """Ask the manager."""
+        return self._requests.ask(name, question, CALL_S)
 
     def status(self, project_id: str) -> dict[str, Any]:
         """The project at a glance."""

@@ -95,11 +95,10 @@ class ScriptedOrchestrator:
 
     def delete_app(self, user: str, name: str) -> None:
         with self._changed:
-            services = [
-                s.record for s in self._services.values() if (s.record["user"], s.record["app"]) == (user, name)
-            ]
-        for record in services:
-            self.undeploy(record["name"])
+            records = [deployed.record for deployed in self._services.values()]
+        for record in records:
+            if (record["user"], record["app"]) == (user, name):
+                self.undeploy(record["name"])
         with self._changed:
             self._apps.discard((user, name))
 
@@ -131,6 +130,13 @@ class ScriptedOrchestrator:
                 self._cast.leave(instance)
                 self._set(deployed, instance, "REMOVED")
             self._services.pop(name, None)
+
+    def restart(self, name: str) -> None:
+        with self._changed:
+            deployed = self._services.get(name.rpartition(".")[0])
+            process = deployed.processes.get(name) if deployed is not None else None
+        if process is not None:
+            process.kill()
 
     def forget(self, name: str) -> None:
         self.undeploy(name)

@@ -142,6 +142,23 @@ def test_a_killed_daemon_leaves_nothing_and_starts_everything_again_once(house: 
     assert "the orchestrator was restarted" in reasons
 
 
+def test_a_killed_daemon_does_not_forget_how_often_a_service_has_crashed(house: House) -> None:
+    house.deploy("frail", "sh", "-c", "while [ ! -e crash ]; do sleep 0.02; done; rm crash; exit 3", max_restarts=3)
+    crash = house.home / "services" / "frail.0" / "crash"
+
+    def crash_and_await(restarts: int, state: InstanceState) -> None:
+        house.wait_for_state("frail", InstanceState.RUNNING)
+        crash.touch()
+        wait_until(lambda: (house.instance("frail").restarts, house.instance("frail").state) == (restarts, state))
+
+    crash_and_await(1, InstanceState.RUNNING)
+    crash_and_await(2, InstanceState.RUNNING)
+    house.kill_daemon()
+    wait_until(house.client.is_running)
+    crash_and_await(3, InstanceState.RUNNING)
+    crash_and_await(3, InstanceState.FAILED)
+
+
 def test_a_daemon_can_be_killed_again_and_again(house: House) -> None:
     house.deploy("observ1", "sleep", "60")
     for _ in range(3):

@@ -63,7 +63,10 @@ class ProcessSpec:
 
 @dataclass(slots=True)
 class ProcessStatus:
-    """How a process is doing. ``reason`` says why it last ended; ``pid`` is 0 while it does not run."""
+    """How a process is doing. ``reason`` says why it last ended; ``pid`` is 0 while it does not run.
+
+    ``runs_in_a_row`` is what its ``Backoff`` counts, kept so that a daemon that was killed does not forget it.
+    """
 
     id: str
     group: str = ""
@@ -73,6 +76,7 @@ class ProcessStatus:
     reason: str = ""
     exit_code: int | None = None
     pid: int = 0
+    runs_in_a_row: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The status as a JSON object."""
@@ -105,10 +109,12 @@ class Backoff:
     ``runs_in_a_row`` counts the runs since, and with, the last long one.
     """
 
-    def __init__(self, *, first_s: float = 0.2, longest_s: float = 10.0, reset_after_s: float = 30.0) -> None:
+    def __init__(
+        self, *, first_s: float = 0.2, longest_s: float = 10.0, reset_after_s: float = 30.0, runs_in_a_row: int = 0
+    ) -> None:
         self._first_s, self._longest_s, self._reset_after_s = first_s, longest_s, reset_after_s
         self._next_s = first_s
-        self.runs_in_a_row = 0
+        self.runs_in_a_row = runs_in_a_row
 
     def after(self, ran_s: float) -> float:
         """The wait after a run of ``ran_s`` seconds."""

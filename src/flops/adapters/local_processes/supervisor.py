@@ -124,12 +124,13 @@ class Supervisor:
         process.exit.set_result(exit_code)
 
     async def _keep_running(self, process: Supervised) -> None:
-        backoff = Backoff() if process.is_system else Backoff(longest_s=2.0, reset_after_s=SERVICE_IS_STABLE_AFTER_S)
+        backoff = Backoff() if process.is_system else _backoff_of_service(process.status.runs_in_a_row)
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
             ended = await self._run_once(process)
             wait_s = backoff.after(clock() - started)
+            process.status.runs_in_a_row = backoff.runs_in_a_row
             if not self._may_run_again(process, ended, backoff.runs_in_a_row):
                 return
             process.status.restarts += 1
@@ -157,7 +158,11 @@ class Supervisor:
         finally:
             process.attempted.set()
         self._set(process, InstanceState.RUNNING, Ended(process.status.reason, None))
-        await asyncio.wait([exit_of_main])
+        ended, _ = await asyncio.wait([exit_of_main], timeout=SERVICE_IS_STABLE_AFTER_S)
+        if not ended:
+            process.status.runs_in_a_row = 0
+            self._set(process, InstanceState.RUNNING, Ended(process.status.reason, None))
+            await asyncio.wait([exit_of_main])
         exit_code = exit_of_main.result()
         try:
             await self._clear(process)
@@ -207,6 +212,10 @@ async def stop_all(supervisor: Supervisor, processes: Iterable[Supervised]) -> N
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+def _backoff_of_service(runs_in_a_row: int) -> Backoff:
+    return Backoff(longest_s=2.0, reset_after_s=SERVICE_IS_STABLE_AFTER_S, runs_in_a_row=runs_in_a_row)
 
 
 def log_failure(task: asyncio.Task[None]) -> None:

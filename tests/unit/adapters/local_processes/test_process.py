@@ -36,6 +36,12 @@ def test_a_backoff_begins_anew_after_a_long_run() -> None:
     assert backoff.runs_in_a_row == 1
 
 
+def test_a_backoff_goes_on_counting_from_where_another_ended() -> None:
+    backoff = Backoff(reset_after_s=30, runs_in_a_row=2)
+    backoff.after(1)
+    assert backoff.runs_in_a_row == 3
+
+
 def test_settings_and_ways_out_are_passed_through_but_no_other_secrets() -> None:
     environment = {
         "PATH": "/bin",
