@@ -40,6 +40,8 @@ class SqliteFile:
         Raises:
             StoreUnavailableError: also where a later version of FLOps has made the file.
         """
+        if self.rows("PRAGMA user_version") == [(len(migrations),)]:
+            return
         with self.writing() as database:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version > len(migrations):

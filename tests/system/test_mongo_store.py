@@ -11,7 +11,6 @@ from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.system.installation import Outcome
 
