@@ -104,7 +104,8 @@ def test_a_manager_that_hangs_and_wakes_does_nothing_twice(
     firm: Installation, rehearsing: Rehearsing, stage: Stage, held: str | int
 ) -> None:
     stage.set_up().hold(held)
-    project = rehearsing(firm, stage.sla(rounds=3, **({"ml_repo_url": stage.slow_url} if held == "clone" else {})))
+    url = stage.slow_url if held == "clone" else stage.repository
+    project = rehearsing(firm, stage.sla(rounds=3, ml_repo_url=url))
     stage.await_cloning() if held == "clone" else stage.await_fitting(2)
     former = owner_of(firm, project.project_id)
     process = firm.instances(former)[0]

@@ -85,11 +85,11 @@ def step(project: Project, event: e.Event) -> Step:  # noqa: C901, PLR0911, PLR0
         case Phase.FAILED | Phase.CANCELLED, e.RetryRequested():
             return retry(project, event)
         case _, e.LeaseEnded() if event.role == Role.OBSERVER or is_needed(project, event.service):
-            return project, [Restart(event.instance)]
+            return start_again(project, event)
         case _, e.LeftoverFound() if not is_needed(project, event.service):
-            return project, [Undeploy(event.service)]
+            return remove_leftover(project, event)
         case _, e.ServiceMissing(role=Role.OBSERVER) if is_needed(project, event.service):
-            return project, [CreateApp(project.observatory), Deploy(observer(project))]
+            return replace_observer(project)
         case _, e.ServiceCrashed():
             return replace(project, crashes={**project.crashes, event.role: event.reason}), []
         case _, e.CommandRetried():
@@ -248,6 +248,21 @@ def lose_learner(project: Project, event: e.InstanceFailed) -> Step:
     if set(project.learners) <= set(failed):
         return fail(project, crash_of(project, event))
     return project, []
+
+
+def start_again(project: Project, event: e.LeaseEnded) -> Step:
+    """An instance that hangs is killed and started again as one that crashes; an observer also after the end."""
+    return project, [Restart(event.instance)]
+
+
+def remove_leftover(project: Project, event: e.LeftoverFound) -> Step:
+    """What nobody needs any more goes, however it came to be there."""
+    return project, [Undeploy(event.service)]
+
+
+def replace_observer(project: Project) -> Step:
+    """Without its observer a project goes on, but nobody would hear of it; a new one reads the manager's log."""
+    return project, [CreateApp(project.observatory), Deploy(observer(project))]
 
 
 def is_needed(project: Project, service: str) -> bool:
