@@ -105,6 +105,7 @@ def test_an_outbox_from_before_there_were_generations_goes_on_without_one(outbox
     outbox.close()
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("DROP TABLE generation")
+        database.execute("PRAGMA user_version = 1")
     again = SqliteOutbox(path)
     assert again.generation == ""
     again.close()
@@ -161,11 +162,11 @@ def test_a_file_that_cannot_be_opened_is_explained(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_explained_and_leaves_the_outbox_as_it_was(outbox: SqliteOutbox) -> None:
     outbox.append(PROJECT, encode)
-    pages = outbox._database.execute("PRAGMA page_count").fetchone()[0]
-    outbox._database.execute(f"PRAGMA max_page_count = {pages}")
+    pages = outbox._file.rows("PRAGMA page_count")[0][0]
+    outbox._file.rows(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreUnavailableError, match="full"):
         outbox.append(PROJECT, lambda _: bytes(1_000_000))
-    outbox._database.execute("PRAGMA max_page_count = 100000")
+    outbox._file.rows("PRAGMA max_page_count = 100000")
     assert outbox.append(PROJECT, encode) == (2, b"event 2")
     assert len(outbox.unconfirmed(PROJECT, 1000)) == 2
 
