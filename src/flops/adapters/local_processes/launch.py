@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flops.adapters.local_processes import kernel
-from flops.adapters.local_processes.environment import HOME_MARKER, INSTANCE_MARKER
+from flops.adapters.local_processes.environment import HOME_MARKER, INSTANCE_MARKER, for_a_service
 from flops.atomic_file import write_atomically
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def launch(
     """
     try:
         log_file = _prepare(spec)
-        return _start(spec, log_file, {**inherited, **spec.environment, **_markers(spec, home)}, cpus)
+        reaching = for_a_service(inherited) if spec.group else inherited
+        return _start(spec, log_file, {**reaching, **spec.environment, **_markers(spec, home)}, cpus)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         message = f"it cannot be started: {place}{error.strerror or error}"
