@@ -89,6 +89,9 @@ builder*)
     touch "$stage/cloning-$$"
     while [ -e "$stage/hold-clone" ]; do sleep 0.05; done
     ;;
+manager*)
+    while [ -e "$stage/hold-resolve" ]; do sleep 0.05; done
+    ;;
 esac
 exec "$@"
 """
@@ -150,7 +153,7 @@ class Stage:
         }
 
     def hold(self, number: int | str) -> None:
-        """Let learners wait in a round from now on, or the builder in its "clone"."""
+        """Let learners wait in a round from now on, or the builder in its "clone", or the manager in its "resolve"."""
         (self.directory / f"hold-{number}").touch()
 
     def release(self, number: int | str) -> None:
@@ -268,7 +271,8 @@ def assert_clean_end(installation: Installation, outcome: Outcome) -> None:
     entries = outcome.entries
     assert [entry["sequence"] for entry in entries] == list(range(1, len(entries) + 1))
     assert len({entry["event_id"] for entry in entries}) == len(entries)
-    assert [entry["event_type"] in LAST_WORDS for entry in entries].count(True) == 1
+    attempts = 1 + [entry["event_type"] for entry in entries].count("retry.requested")
+    assert [entry["event_type"] in LAST_WORDS for entry in entries].count(True) == attempts
     assert entries == list(inbox_of(installation, outcome.project_id))
     shown = installation.ok("project", "show", outcome.project_id)
     assert f"project.{shown['status']['phase']}" == outcome.last["event_type"]

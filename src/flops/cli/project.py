@@ -154,10 +154,10 @@ def cancel(project_id: str, *, as_json: bool) -> None:
 
 @project.command()
 @click.argument("project_id", metavar="PROJECT")
-@click.option("--from-stage", type=click.Choice(STAGES), default="", help="Where to go on; without it, where it ended.")
+@click.option("--from-stage", type=click.Choice(STAGES), help="Where to go on; without it, where it ended.")
 @click.option("--watch/--detach", "follow", default=False, help="Show the inbox from here on, or return at once.")
 @json_option
-def retry(project_id: str, *, from_stage: str, follow: bool, as_json: bool) -> None:
+def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: bool) -> None:
     """Let a failed or cancelled PROJECT go on with what it has.
 
     It keeps its id, inbox and images; the training goes on after its last finished round. Code that was mended since
@@ -167,7 +167,7 @@ def retry(project_id: str, *, from_stage: str, follow: bool, as_json: bool) -> N
         full_id = opened.project_id(project_id)
         seen = int(opened.ask("project", ShowProject(project_id=full_id))["status"]["entries"])
         question = RetryProject.model_validate(
-            {"project_id": full_id, "from_stage": from_stage, "by": _caller(opened)[:MAX_NAME]}
+            {"project_id": full_id, "from_stage": from_stage or "", "by": _caller(opened)[:MAX_NAME]}
         )
         answer = opened.ask("retry", question)
         text = f"{full_id} goes on from the stage '{answer['stage']}'."

@@ -188,6 +188,13 @@ def test_a_retry_is_watched_from_where_the_inbox_was(flops: Callable[..., Outcom
     assert next(data for name, data in manager.heard if name == "retry")["from_stage"] == "building"
 
 
+def test_without_a_stage_the_manager_chooses_it(flops: Callable[..., Outcome], manager: Manager) -> None:
+    manager.replies |= {"project": {"status": status(phase="failed", entries=0)}, "retry": {"stage": "training"}}
+    done = flops("project", "retry", ID, "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"project_id": ID, "stage": "training"})
+    assert manager.heard[-1][1]["from_stage"] == ""
+
+
 def test_a_stage_that_there_is_not_is_a_wrong_command_line(flops: Callable[..., Outcome]) -> None:
     assert flops("project", "retry", ID, "--from-stage", "stopping").exit_code == 2
 
