@@ -25,7 +25,8 @@ def main() -> None:
     client.max_queued_messages_set(0)
     client.connect(host, int(port))
     client.loop_start()
-    print("pouring", flush=True)
+    sys.stdout.write("pouring\n")
+    sys.stdout.flush()
     started, poured = time.monotonic(), 0
     messages = cycle((topic, payload) for payload in PAYLOADS for topic in topics)
     while poured < int(count):
@@ -37,7 +38,7 @@ def main() -> None:
         time.sleep(BATCH_S)
     client.disconnect()
     client.loop_stop()
-    print(f"poured {time.monotonic() - started:.2f}", flush=True)
+    sys.stdout.write(f"poured {time.monotonic() - started:.2f}\n")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def refuse(
 def _reply(bus: Bus, delivery: Delivery, question: Envelope | None, kind: str, data: dict[str, Any]) -> None:
     topic = (question.reply_to if question else "") or delivery.response_topic
     if not may_answer(delivery.topic, topic):
-        log.info("nobody is told the answer", extra={"topic": delivery.topic, "reply_to": topic})
+        log.debug("nobody is told the answer", extra={"topic": delivery.topic, "reply_to": topic})
         return
     correlation_id = question.correlation_id if question else ""
     reply = Envelope(

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 UNCLAIMED_S: Final = 30.0
 REMEMBERED_FILTERS: Final = 256
+REMEMBERED_TOPICS: Final = 1024
 OVERLOAD: Final = f"{MAX_WAITING_BYTES:,} bytes or {MAX_WAITING_MESSAGES:,} messages are waiting"
 
 
@@ -181,6 +182,7 @@ class Router:
         self._timer: threading.Timer | None = None
         self._forgotten: deque[TopicFilter] = deque(maxlen=REMEMBERED_FILTERS)
         self._unclaimed_bytes = 0
+        self._takers: dict[str, list[RoutedSubscription]] = {}
         self._overload = Noise(log, "messages are dropped because too many are waiting")
 
     def add(self, filters: Sequence[str]) -> RoutedSubscription:
@@ -189,6 +191,7 @@ class Router:
         dropped: list[RoutedDelivery] = []
         with self._lock:
             self._subscriptions.append(subscription)
+            self._takers.clear()
             waiting, self._unclaimed, self._unclaimed_bytes = self._unclaimed, [], 0
             for message, acknowledge in waiting:
                 if not self._hand_over(message, acknowledge, dropped):
@@ -217,6 +220,7 @@ class Router:
         """End every subscription. Nothing is acknowledged: a persistent session delivers it again."""
         with self._lock:
             subscriptions, self._subscriptions, self._unclaimed = self._subscriptions, [], []
+            self._takers.clear()
             if self._timer is not None:
                 self._timer.cancel()
         for subscription in subscriptions:
@@ -226,13 +230,22 @@ class Router:
         return list(dict.fromkeys(wanted.text for taker in self._subscriptions for wanted in taker.filters))
 
     def _hand_over(self, message: Message, acknowledge: Callable[[], None], dropped: list[RoutedDelivery]) -> bool:
-        takers = [taker for taker in self._subscriptions if taker.matches(message.topic)]
+        takers = self._takers_of(message.topic)
         claim = _Claim(len(takers), acknowledge)
         for taker in takers:
             delivery = RoutedDelivery(message, claim)
             if not taker.put(delivery):
                 dropped.append(delivery)
         return bool(takers)
+
+    def _takers_of(self, topic: str) -> list[RoutedSubscription]:
+        """Who asks for a topic; remembered, since most messages are on a topic that was used before."""
+        takers = self._takers.get(topic)
+        if takers is None:
+            if len(self._takers) >= REMEMBERED_TOPICS:
+                self._takers.clear()
+            takers = self._takers[topic] = [taker for taker in self._subscriptions if taker.matches(topic)]
+        return takers
 
     def _leave_unclaimed(self, message: Message, acknowledge: Callable[[], None]) -> bool:
         if self._unclaimed_bytes + len(message.payload) > MAX_WAITING_BYTES:
@@ -251,6 +264,7 @@ class Router:
         with self._lock:
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
+            self._takers.clear()
             left = subscription.end()
             still_used = set(self._filters())
             unused = [wanted for wanted in subscription.filters if wanted.text not in still_used]

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SHOWN_TEXT: Final = 60
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+# A closing quote is optional, so that an unterminated text is one token and scanning stays linear.
+_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
+_STEPS: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 _NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
@@ -123,7 +126,10 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
     if len(payload) > bounds.size_bytes:
         raise UndecodableMessageError(topic, f"it has {len(payload):,} bytes, more than {bounds.size_bytes:,}")
     opened = payload.count(b"{") + payload.count(b"[")
-    if opened > bounds.values:  # before it is parsed, since many small objects take long and much memory
+    # Before it is parsed, since nesting and many small objects take long and much memory.
+    if opened > bounds.nesting and _is_deeper(payload, bounds.nesting):
+        raise UndecodableMessageError(topic, f"it is nested more than {bounds.nesting} levels deep")
+    if opened > bounds.values:
         raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
     try:
         value = json.loads(
@@ -137,8 +143,8 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
             encode_json(value)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UndecodableMessageError(topic, f"it is not JSON ({error})") from error
-    if opened > bounds.nesting or opened + payload.count(b",") >= bounds.values:
-        _check_extent(topic, value, bounds)
+    if opened + payload.count(b",") >= bounds.values and _count(value, bounds.values) > bounds.values:
+        raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
     return value
 
 
@@ -198,16 +204,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _check_extent(topic: str, value: object, bounds: Bounds) -> None:
-    """Refuse what is nested too deeply or has too many values, without recursion."""
-    level, depth, count = [value], 0, 0
-    while level:
-        depth, count = depth + 1, count + len(level)
-        if depth > bounds.nesting:
-            raise UndecodableMessageError(topic, f"it is nested more than {bounds.nesting} levels deep")
-        if count > bounds.values:
-            raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
+def _is_deeper(payload: bytes, levels: int) -> bool:
+    """Whether a JSON text, or what it looks like, is nested more than so many levels deep."""
+    depth = 0
+    for token in _BRACKET.finditer(payload):
+        depth += _STEPS.get(token[0], 0)
+        if depth > levels:
+            return True
+    return False
+
+
+def _count(value: object, enough: int) -> int:
+    """How many values there are in one, or more than ``enough``."""
+    level, count = [value], 0
+    while level and count <= enough:
+        count += len(level)
         level = [child for item in level for child in _children(item)]
+    return count
 
 
 def _children(item: object) -> Iterable[object]:
