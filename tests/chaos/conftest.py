@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from tests.brokers import start_mosquitto
 from tests.chaos.house import House, median_and_worst
+from tests.system.conftest import house, rehearsing, stage, start  # noqa: F401  a whole installation to wreck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

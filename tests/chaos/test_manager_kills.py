@@ -19,6 +19,10 @@ def undisturbed(scripted: House) -> Performance:
     return scripted.perform("undisturbed")
 
 
+def is_manager_online(topic: str, payload: bytes) -> bool:
+    return "/manager" in topic and topic.endswith("/presence") and b'"online":true' in payload
+
+
 def kill_at(house: House, number: int, moment: str, undisturbed: Performance) -> float | None:
     """One project during which the manager is killed once; how long until it went on, None if it was not that far."""
     name = f"killed-{moment}-{number}"
@@ -34,11 +38,10 @@ def kill_at(house: House, number: int, moment: str, undisturbed: Performance) ->
     house.assert_deployed_once(performance.project_id)
     died = house.manager.deaths[deaths]
     saves = [at for at, _ in house.saves(performance.project_id) if at > died]
-    signs = (performance.project_id, "/manager/")  # after the last commit there may be nothing left to do
-    back = witness.first_after(house.manager.births[-1], lambda topic, _: any(sign in topic for sign in signs))
+    back = witness.first_after(died, is_manager_online)
     witness.close()
     assert back is not None
-    return min([*saves, back]) - died
+    return min([*saves, back]) - died  # after the last commit there is nothing left to do
 
 
 def test_killed_now_and_then(scripted: House, undisturbed: Performance, tell: Tell) -> None:

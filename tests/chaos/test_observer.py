@@ -1,0 +1,104 @@
+"""An observer that stands still under a flood of events: nothing of it is lost, and nobody else notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.brokers import wait_until
+
+from flops.wire.envelope import decode_envelope
+from flops.wire.events import Warned
+
+if TYPE_CHECKING:
+    from tests.chaos.conftest import Tell
+    from tests.chaos.house import House, Witness
+
+pytestmark = pytest.mark.timeout(600)
+
+SLACK_S = 0.01  # what the scheduler of a busy machine may add to a percentile of milliseconds
+
+
+def aggregator_of(project_id: str) -> str:
+    return f"aggr{project_id[:12]}.0"
+
+
+def training(house: House, name: str) -> str:
+    """A project that trains until it is told to go on."""
+    project_id = house.start(name)
+    house.await_phase(project_id, "training")
+    return project_id
+
+
+def chat(house: House, project_ids: list[str], events: int, lasts_s: float) -> dict[str, float]:
+    """Let aggregators say so many events each, evenly; when each was said, by its id."""
+    said: dict[str, float] = {}
+    pace, begun = threading.Event(), time.monotonic()
+    for number in range(events):
+        pace.wait(max(0.0, begun + number * lasts_s / events - time.monotonic()))
+        for project_id in project_ids:
+            now = time.monotonic()
+            said[house.cast.say(aggregator_of(project_id), Warned(message=f"Event {number}."))] = now
+    return said
+
+
+def latencies(witness: Witness, house: House, project_id: str, said: dict[str, float]) -> list[float]:
+    """How long it took from each event to its inbox entry."""
+    topic = house.topics.project_inbox(project_id)
+
+    def shown() -> dict[str, float]:
+        heard = [(at, decode_envelope(topic, payload)) for at, where, payload in list(witness.heard) if where == topic]
+        return {str(entry.data["event_id"]): at for at, entry in reversed(heard)}
+
+    expected = len(said) // 2  # of two projects
+    wait_until(lambda: sum(event_id in said for event_id in shown()) >= expected, 60)
+    return [at - said[event_id] for event_id, at in shown().items() if event_id in said]
+
+
+def p99_ms(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98] * 1000
+
+
+@pytest.mark.parametrize(
+    ("events", "stopped_s"),
+    [pytest.param(300, 4.0, id="briefly"), pytest.param(5000, 60.0, id="a minute", marks=pytest.mark.chaos)],
+)
+def test_an_observer_stopped_under_a_flood(scripted: House, tell: Tell, events: int, stopped_s: float) -> None:
+    scripted.cast.holds_training = True
+    flooded, calm = training(scripted, f"flooded-{events}"), training(scripted, f"calm-{events}")
+    scripted.cast.holds_training = False
+    witness = scripted.witness()
+    before = chat(scripted, [flooded, calm], events // 5, stopped_s / 5)
+    usual = latencies(witness, scripted, calm, before)
+    observer = scripted.orchestrator.process(f"observ{flooded[:12]}.0")
+    os.kill(observer.pid, signal.SIGSTOP)
+    meanwhile = chat(scripted, [flooded, calm], events, stopped_s)
+    undisturbed = latencies(witness, scripted, calm, meanwhile)
+    os.kill(observer.pid, signal.SIGCONT)
+    woken = time.monotonic()
+    total = events + events // 5
+    wait_until(lambda: told(scripted, flooded) == total, 120)
+    recovery_s = time.monotonic() - woken
+    for project_id in (flooded, calm):
+        scripted.cast.resume_training(aggregator_of(project_id))
+    outcomes = [scripted.end(project_id) for project_id in (flooded, calm)]
+    witness.close()
+
+    more = f"p99 of another project {p99_ms(usual):.1f} ms before, {p99_ms(undisturbed):.1f} ms meanwhile"
+    what = f"observer stopped for {stopped_s:g} s under {events} events"
+    for outcome in outcomes:
+        texts = [entry["text"] for entry in outcome.entries if entry["event_type"] == "service.warned"]
+        rounds = [*range(events // 5), *range(events)]
+        assert texts == [f"Event {number}." for number in rounds]
+    tell(what, times=1, lost=0, recoveries=[recovery_s], more=more)
+    assert p99_ms(undisturbed) <= 2 * p99_ms(usual) + 1000 * SLACK_S
+
+
+def told(house: House, project_id: str) -> int:
+    """How many of the events are in the inbox."""
+    return sum(entry["event_type"] == "service.warned" for entry in house.entries(project_id))
