@@ -120,14 +120,22 @@ class FakeRegistry:
 
 
 class FakeRepositories:
-    """Every repository is at the same commit, but one whose URL holds ``missing``; ``failures`` come first."""
+    """Every repository is at the same commit, but one whose URL holds ``missing``; ``failures`` come first.
+
+    One whose URL holds ``hanging`` keeps silent until it ``may_answer``.
+    """
 
     def __init__(self) -> None:
         self.failures: list[Exception] = []
+        self.may_answer = threading.Event()
+        self.hanging = 0
 
     def resolve(self, url: str) -> str:
         if self.failures:
             raise self.failures.pop()
+        if "hanging" in url:
+            self.hanging += 1
+            self.may_answer.wait(60)
         if "missing" in url:
             raise RepositoryUnavailableError(url, "it does not exist", remedy="Check the URL.")
         return COMMIT

@@ -54,6 +54,7 @@ ATTEMPTED: Final = {
     "FindImages": "Looking for the images",
 }
 SERVICES: Final[dict[str, str]] = {Role.TRACKING: "tracking server", Role.INFERENCE: "inference server"}
+RETRY: Final = "To go on from there: flops project retry PROJECT"
 SHORT_COMMIT: Final = 12
 
 
@@ -133,9 +134,9 @@ def _line_of_progress(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PL
         case e.ProjectCompleted():
             return Line(f"Project completed{_best(event.best_accuracy)}.", "success", _after_completion(event))
         case e.ProjectCancelled():
-            return Line(
-                f"Project cancelled{f' by {event.by}' if event.by else ''}; nothing of it runs any more.", "warning"
-            )
+            by = f" by {event.by}" if event.by else ""
+            rest = "" if event.left else "; nothing of it runs any more"
+            return Line(f"Project cancelled{by}{rest}.", "warning", RETRY)
         case e.RetryRequested():
             by = f" by {event.by}" if event.by else ""
             return Line(f"Retry requested{by}: the project goes on from the stage '{event.stage}'.", "warning")
@@ -174,7 +175,8 @@ def _line_of_trouble(event: e.Event) -> Line | None:  # noqa: C901, PLR0911, PLR
                 f"The training failed in round {event.round}" if event.round else "The training failed", event
             )
         case e.ProjectFailed():
-            return _failure(f"Project failed while {event.stage}", event)
+            line = _failure(f"Project failed while {event.stage}", event)
+            return replace(line, next_step=line.next_step or RETRY)
         case e.EventsMissing():
             which = f"event {event.first}" if event.first == event.last else f"events {event.first} to {event.last}"
             return Line(f"Something is missing here: {which} of {event.source} did not arrive.", "warning")

@@ -368,7 +368,7 @@ def last_word(project: Project) -> e.Event:
                 inference_url=project.inference_url,
             )
         case Phase.CANCELLED:
-            return e.ProjectCancelled(by=project.cancelled_by)
+            return e.ProjectCancelled(by=project.cancelled_by, left=list(project.deployed))
         case _:
             return e.ProjectFailed(stage=project.failed_stage, reason=project.reason, remedy=project.remedy)
 

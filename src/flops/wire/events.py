@@ -244,10 +244,11 @@ class ProjectFailed(Failure):
 
 
 class ProjectCancelled(Event):
-    """The project was stopped on request and nothing of it runs any more."""
+    """The project was stopped on request and nothing of it runs any more, unless ``left`` names what does."""
 
     type = "project.cancelled"
     by: str = ""
+    left: list[str] = []
 
 
 class EventsMissing(Event):

@@ -157,6 +157,20 @@ class TestRetry:
 
 
 class TestAttempts:
+    def test_forty_repositories_that_hang_keep_no_other_project_waiting(self, office: Office) -> None:
+        office.say_data(digits=100)
+        try:
+            for number in range(40):
+                office.request(sla(ml_repo_url=f"https://github.com/ada/hanging-{number}"))
+            wait_until(lambda: office.repositories.hanging == 40)
+
+            project_id = office.request(sla())
+
+            office.await_phase(project_id, "building")
+            assert office.repositories.hanging == 40
+        finally:
+            office.repositories.may_answer.set()
+
     def test_an_orchestrator_that_is_away_is_asked_again_and_every_attempt_told(self, office: Office) -> None:
         office.say_data(digits=100)
         office.orchestrator.outages = 2
