@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flops.errors import InvalidSlaError, PayloadTooLargeError, UndecodableMessageError
 from flops.learning.blobs import Receiver
@@ -62,7 +62,8 @@ def decode_any_request(data: bytes) -> None:
     """Whatever is asked is one of the requests, or refused."""
     with suppress(UndecodableMessageError):
         envelope = decode_envelope(TOPIC, data, CONTROL)
-        for kind in (*REQUESTS.values(), Presence, InboxEntry, ProjectStatus, Refusal):
+        kinds: list[type[BaseModel]] = [*REQUESTS.values(), Presence, InboxEntry, ProjectStatus, Refusal]
+        for kind in kinds:
             with suppress(ValidationError):
                 kind.model_validate(envelope.data).model_dump_json()
 

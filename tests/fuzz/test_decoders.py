@@ -95,14 +95,15 @@ def test_fuzzing_starts_with_one_valid_message_of_every_kind() -> None:
         assert (
             decode_envelope("topic", enveloped(sample(kind), type=name, source="/manager"), EVENT).event() is not None
         )
-    for kind in (*REQUESTS.values(), *MESSAGES.values(), *DataMessage.__subclasses__()):
-        kind.model_validate(sample(kind))
+    others: list[type[BaseModel]] = [*REQUESTS.values(), *MESSAGES.values(), *DataMessage.__subclasses__()]
+    for other in others:
+        other.model_validate(sample(other))
     for name in TARGETS:
         for seed in seeds(name):
             TARGETS[name](seed)
 
 
-@pytest.mark.parametrize("poison", {**POISON, **LEARNING})
+@pytest.mark.parametrize("poison", [*POISON, *LEARNING])
 @pytest.mark.parametrize("name", TARGETS)
 def test_poison(name: str, poison: str) -> None:
     TARGETS[name]({**POISON, **LEARNING}[poison])

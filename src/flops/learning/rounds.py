@@ -185,7 +185,9 @@ def _too_few(replies: list[Message], good: int, minimum: int, number: int) -> Tr
 
 def _has_facts(reply: Message) -> bool:
     """Whether a reply says by how many examples it weighs, and how long it took, as FLOps' own learners do."""
-    facts = reply.content.metric_records.get(METRICS, {})
+    facts = reply.content.metric_records.get(METRICS)
+    if facts is None:
+        return False
     examples, duration_s = facts.get(EXAMPLES), facts.get(DURATION)
     return isinstance(examples, int) and 0 < examples <= MAX_EXAMPLES and _finite(duration_s) is not None
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flops.wire.limits import Bounds
 
 SHOWN_TEXT: Final = 60
+COMMAS_PER_VALUE: Final = 4
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 # A closing quote is optional, so that an unterminated text is one token and scanning stays linear.
@@ -126,11 +127,13 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
     if len(payload) > bounds.size_bytes:
         raise UndecodableMessageError(topic, f"it has {len(payload):,} bytes, more than {bounds.size_bytes:,}")
     opened = payload.count(b"{") + payload.count(b"[")
-    # Before it is parsed, since nesting and many small objects take long and much memory.
+    separated = opened + payload.count(b",")
+    # Before it is parsed, since nesting and many small values take long and much memory. Those inside texts count too,
+    # but no text has so many.
+    if opened > bounds.values or separated > COMMAS_PER_VALUE * bounds.values:
+        raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
     if opened > bounds.nesting and _is_deeper(payload, bounds.nesting):
         raise UndecodableMessageError(topic, f"it is nested more than {bounds.nesting} levels deep")
-    if opened > bounds.values:
-        raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
     try:
         value = json.loads(
             payload.decode("utf-8"),
@@ -143,7 +146,7 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
             encode_json(value)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UndecodableMessageError(topic, f"it is not JSON ({error})") from error
-    if opened + payload.count(b",") >= bounds.values and _count(value, bounds.values) > bounds.values:
+    if separated >= bounds.values and _count(value, bounds.values) > bounds.values:
         raise UndecodableMessageError(topic, f"it has more than {bounds.values:,} values")
     return value
 

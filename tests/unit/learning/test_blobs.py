@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from flops.errors import PayloadTooLargeError, UndecodableMessageError
 from flops.learning.blobs import Blob, Receiver
-from flops.wire.learning import Chunk
+from flops.wire.learning import BlobRef, Chunk
+from flops.wire.limits import MAX_ASSEMBLIES, MAX_MISSING
 
 if TYPE_CHECKING:
     from random import Random
@@ -86,9 +88,46 @@ def test_a_blob_above_the_limit_is_refused_before_memory_is_taken() -> None:
         Receiver().add("topic", huge, memoryview(body), limit_bytes=100)
 
 
-def test_a_newer_blob_displaces_an_unfinished_one() -> None:
+def test_a_complete_blob_displaces_an_unfinished_one() -> None:
     receiver, old, new = Receiver(), Blob([b"0123456789"]), Blob([b"abcdefghij"])
     receive(receiver, old, [0], piece_bytes=4)
     receive(receiver, new, [0, 1, 2], piece_bytes=4)
     assert receiver.blob(old.ref) is None
     assert bytes_of(receiver, new) == b"abcdefghij"
+    assert receiver.need(old.ref).missing == []
+
+
+def test_foreign_pieces_in_between_do_not_displace_a_blob() -> None:
+    receiver, blob = Receiver(), Blob([b"0123456789"])
+    for number, (chunk, body) in enumerate(blob.pieces(2)):
+        receiver.add("topic", chunk, memoryview(body), limit_bytes=100)
+        foreign, piece = next(Blob([bytes([number]) * 10]).pieces(4))
+        for _ in range(3):
+            receiver.add("topic", foreign, memoryview(piece), limit_bytes=100)
+    assert bytes_of(receiver, blob) == b"0123456789"
+
+
+def test_of_many_unfinished_blobs_the_last_few_are_kept() -> None:
+    receiver, blobs = Receiver(), [Blob([bytes([number]) * 10]) for number in range(MAX_ASSEMBLIES + 1)]
+    for blob in blobs:
+        receive(receiver, blob, [0], piece_bytes=4)
+    assert [receiver.need(blob.ref).missing for blob in blobs] == [[], *[[1, 2]] * MAX_ASSEMBLIES]
+
+
+def test_only_pieces_that_have_come_take_memory() -> None:
+    receiver, chunk = Receiver(), Chunk(digest="0" * 64, size_bytes=2**40, piece_bytes=2**20, index=7)
+    tracemalloc.start()
+    receiver.add("topic", chunk, memoryview(b"x" * 2**20), limit_bytes=2**41)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 3 * 2**20
+    assert len(receiver.need(BlobRef(digest="0" * 64, size_bytes=2**40)).missing) == MAX_MISSING
+
+
+def test_a_foreign_blob_of_another_size_with_the_same_name_is_not_the_blob() -> None:
+    receiver, blob = Receiver(), Blob([b"0123456789"])
+    forged = Chunk(digest=blob.ref.digest, size_bytes=4, piece_bytes=4, index=0)
+    receiver.add("topic", forged, memoryview(b"evil"), limit_bytes=100)
+    assert receiver.blob(blob.ref) is None
+    receive(receiver, blob, [0, 1, 2], piece_bytes=4)
+    assert bytes_of(receiver, blob) == b"0123456789"
