@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.brokers import wait_until
 from tests.unit.manager.conftest import Office
 
+from flops.errors import StoreUnavailableError
 from flops.manager.kept import Kept, SomebodyElsesError
 from flops.manager.service import Tenure
 from flops.manager.succession import INTAKE, Succession
@@ -253,3 +255,29 @@ def somebody_elses(manager: str) -> Callable[[KeptMessage], None]:
         raise SomebodyElsesError(manager)
 
     return handle
+
+
+def test_a_manager_whose_lease_is_over_does_nothing_until_it_has_looked(
+    memory_broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(memory_broker, tmp_path / "flops.db", tenure=Tenure(lease_s=LEASE_S))
+    office.start()
+    office.say_data(digits=100)
+    first = office.request(SLA)
+    builder = office.await_deployed("builder")
+    wait_until(lambda: not office.store.pending("manager"))
+
+    def fail(_: str) -> None:
+        raise StoreUnavailableError("test", "it does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(office.store, "beat", fail)
+        before = time.monotonic()
+        wait_until(lambda: time.monotonic() > before + LEASE_S)
+        office.bus.publish(office.topics.project_cancel(first), b"")
+        wait_until(lambda: bool(office.store.pending("manager")))
+        assert builder in office.orchestrator.deployed
+
+    wait_until(lambda: builder not in office.orchestrator.deployed)
+    office.await_event("project.cancelled", first)
+    office.stop()
