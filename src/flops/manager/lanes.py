@@ -42,7 +42,8 @@ Lane = tuple[str, Kind, str]
 class Lanes:
     """Gives items to ``perform(item, attempt)``, which returns None or after how many seconds to try again.
 
-    Attempts count from 1. An item that waits keeps its place, except a removal: nothing waits for one that fails.
+    Attempts count from 1. An item that waits keeps its place. A removal waits for what was to be done before it, and
+    nothing waits for a removal: what is to be stopped is stopped at once, and not one after the other.
     """
 
     def __init__(
@@ -118,7 +119,10 @@ class Lanes:
                 if wait_s is None:
                     self._waiting[lane].popleft()
                     del self._attempts[item.id]
-                elif self._park(lane, item, wait_s):
+                else:
+                    self._attempts[item.id] += 1
+                    self._parked[lane] = time.monotonic() + (0.0 if lane in self._hurried else wait_s)
+                    self._changed.notify_all()
                     return
 
     def _next(self, lane: Lane) -> PendingItem | None:
@@ -126,22 +130,14 @@ class Lanes:
             if self._is_closing:
                 return None
             self._hurried.discard(lane)
-            if not self._waiting[lane]:
+            items = self._waiting[lane]
+            while items and isinstance(items[0].command, Undeploy) and not lane[2]:
+                removal = items.popleft()
+                self._queue((*lane[:2], removal.id), removal)
+            if not items:
                 del self._waiting[lane]
                 return None
-            return self._waiting[lane][0]
-
-    def _park(self, lane: Lane, item: PendingItem, wait_s: float) -> bool:
-        """Let an item wait; whether the lane waits with it."""
-        self._attempts[item.id] += 1
-        own: Lane = (item.project_id, lane[1], item.id)
-        is_alone = lane == own or not isinstance(item.command, Undeploy)
-        if not is_alone:
-            self._waiting[lane].popleft()
-            self._waiting[own] = deque([item])
-        self._parked[lane if is_alone else own] = time.monotonic() + (0.0 if lane in self._hurried else wait_s)
-        self._changed.notify_all()
-        return is_alone
+            return items[0]
 
     def _wake_in_time(self) -> None:
         with self._changed:

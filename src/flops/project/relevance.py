@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 def is_wanted(project: Project | None, command: c.Command) -> bool:
     """Whether a command still has a purpose: a cancellation, a retry or a deletion may have overtaken it.
 
-    What removes something always has one; an ended project's observer, too, still has to tell of the end.
+    What removes something always has one, unless it is the observer of a project that was retried meanwhile; an ended
+    project's observer, too, still has to tell of the end.
     """
     if isinstance(command, c.Undeploy | c.DeleteApp):
-        return True
+        observer = project.service_name(Role.OBSERVER) if project else ""
+        return project is None or project.phase.is_terminal or command != c.Undeploy(observer)
     if project is None:
         return False
     match command:

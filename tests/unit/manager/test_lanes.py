@@ -141,6 +141,43 @@ def test_nothing_waits_for_a_removal_that_fails_and_it_is_tried_on() -> None:
     lanes.close()
 
 
+def test_a_removal_waits_for_what_was_before_it_but_not_for_other_removals() -> None:
+    may_end, done = threading.Event(), list[str]()
+
+    def perform(item: PendingItem, _: int) -> float | None:
+        if item.id in {"a1", "slow"}:
+            may_end.wait(10)
+        done.append(item.id)
+        return None
+
+    lanes = Lanes(perform)
+    removals = [PendingItem(name, "a", command=Undeploy(name)) for name in ("slow", "quick")]
+    lanes.put([command(1), *removals, command(2)])
+    lanes.put([command(1, "b")])
+    wait_until(lambda: done == ["b1"])
+    may_end.set()
+    wait_until(lambda: len(done) == 5)
+    lanes.close()
+
+    assert done.index("a1") < min(done.index("slow"), done.index("quick"))
+    assert done.index("a1") < done.index("a2")
+
+
+def test_removals_are_done_at_the_same_time() -> None:
+    both_run = threading.Barrier(2, timeout=10)
+    done: list[str] = []
+
+    def perform(item: PendingItem, _: int) -> float | None:
+        both_run.wait()
+        done.append(item.id)
+        return None
+
+    lanes = Lanes(perform)
+    lanes.put([PendingItem(name, "a", command=Undeploy(name)) for name in ("x", "y")])
+    wait_until(lambda: len(done) == 2)
+    lanes.close()
+
+
 def test_a_removal_lets_what_waits_before_it_be_tried_at_once() -> None:
     attempts, done = list[int](), list[str]()
 
@@ -174,3 +211,27 @@ def test_a_decision_waits_for_no_service() -> None:
 
     assert told.wait(5)
     lanes.close()
+
+
+def test_what_is_dropped_is_not_done_and_can_be_put_again() -> None:
+    may_end, done = threading.Event(), list[str]()
+
+    def perform(item: PendingItem, attempt: int) -> float | None:
+        if item.id == "a1":
+            may_end.wait(10)
+        done.append(f"{item.id} {attempt}")
+        return 60.0 if item.id == "b1" else None
+
+    lanes = Lanes(perform)
+    lanes.put([command(1), command(2), command(1, "b"), command(2, "b")])
+    wait_until(lambda: done == ["b1 1"])
+
+    lanes.drop()
+    lanes.put([command(3), command(3, "b")])
+    may_end.set()
+    wait_until(lambda: len(done) == 4)
+    lanes.put([command(1, "b")])
+    wait_until(lambda: len(done) == 5)
+    lanes.close()
+
+    assert sorted(done) == ["a1 1", "a3 1", "b1 1", "b1 1", "b3 1"]

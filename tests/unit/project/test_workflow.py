@@ -496,6 +496,10 @@ class TestRelevance:
         assert is_wanted(building, deployment)
         assert not is_wanted(settle(stopped, removals)[0], deployment)
         assert not is_wanted(None, deployment)
+        ended, _ = settle(stopped, removals)
+        retried, _ = step(ended, e.RetryRequested(stage="checking"))
+        assert is_wanted(ended, Undeploy(f"observ{ID[:12]}"))
+        assert not is_wanted(retried, Undeploy(f"observ{ID[:12]}"))
         assert is_wanted(None, removal)
 
 
