@@ -79,7 +79,9 @@ class Performer:
                     return self._try_later(item, command, failure, attempt, projects)
                 event = _failure(command, failure)
             if event is not None:
-                projects.happened(item.project_id, event, event_id=f"{item.id}:done", cause=item.id)
+                record = projects.happened(item.project_id, event, event_id=f"{item.id}:done", cause=item.id)
+                if record is not None and record.owner != projects.owner:
+                    return None  # whoever has taken over meanwhile does it again, and tells what came of it
         self._store.clear(item)
         return None
 

@@ -159,7 +159,11 @@ class Succession:
         is_new = (holder in gone or not holder) and self._store.take_office(INTAKE, self._lease.manager, holder)
         if is_new:
             self._is_unowned_adopted = False
-            log.warning("this manager takes new projects on", extra={"manager": self._lease.manager, "former": holder})
+            log.log(
+                logging.WARNING if holder else logging.INFO,
+                "this manager takes new projects on",
+                extra={"former": holder},
+            )
         self._holder = self._lease.manager if is_new else holder
         for manager in gone:
             self._adopt(manager)

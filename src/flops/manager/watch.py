@@ -168,7 +168,9 @@ def watch_deadlines(store: Store, projects: Projects, now: Callable[[], float], 
             for deadline in store.take_due(projects.owner, now()):
                 event = e.DeadlinePassed(deadline=deadline.name, after_s=deadline.after_s)
                 event_id = f"{deadline.project_id}:deadline:{deadline.name}:{deadline.due}"
-                projects.happened(deadline.project_id, event, event_id=event_id, phase=deadline.name.partition(":")[0])
-                store.drop_deadline(deadline)
+                phase = deadline.name.partition(":")[0]
+                record = projects.happened(deadline.project_id, event, event_id=event_id, phase=phase)
+                if record is None or record.owner == projects.owner:
+                    store.drop_deadline(deadline)
         except FlopsError as error:
             log.warning("cannot watch deadlines", extra={"reason": str(error)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ import pytest
 from tests.brokers import wait_until
 from tests.unit.manager.conftest import Office
 
+from flops.adapters.sqlite_store import SqliteStore
 from flops.errors import StoreUnavailableError
 from flops.manager.kept import Kept, SomebodyElsesError
 from flops.manager.service import Tenure
 from flops.manager.succession import INTAKE, Succession
+from flops.project.commands import Deploy
+from flops.project.deployment import Role
 from flops.wire import events as e
 from flops.wire import requests as r
 from flops.wire.confirmation import decode_confirmation
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from flops.delivery.routing import RoutedDelivery
     from flops.manager.kept import KeptMessage
     from flops.ports import Delivery
+    from flops.project.deployment import ServiceSpec
 
 LEASE_S = 1.0
 SLA: dict[str, Any] = {
@@ -281,3 +286,29 @@ def test_a_manager_whose_lease_is_over_does_nothing_until_it_has_looked(
     wait_until(lambda: builder not in office.orchestrator.deployed)
     office.await_event("project.cancelled", first)
     office.stop()
+
+
+def test_a_command_that_was_being_done_when_another_took_over_is_left_to_that_one(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy, deployed = office.orchestrator.deploy, threading.Event()
+
+    def deploy_late(spec: ServiceSpec) -> None:
+        if spec.role is Role.BUILDER:
+            office.store.adopt("manager", "manager-2")
+        deploy(spec)
+        if spec.role is Role.BUILDER:
+            deployed.set()
+
+    monkeypatch.setattr(office.orchestrator, "deploy", deploy_late)
+    office.say_data(digits=100)
+    office.request(SLA)
+    assert deployed.wait(10)
+
+    office.stop()
+
+    successor = SqliteStore(office.path)
+    commands = [item.command for item in successor.pending("manager-2")]
+    assert any(isinstance(command, Deploy) and command.spec.role is Role.BUILDER for command in commands)
+    successor.close()
+    office.start()
