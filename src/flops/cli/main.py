@@ -59,11 +59,23 @@ def cli() -> None:
     """FLOps: federated learning operations, from one SLA to a model that answers."""
 
 
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse what no message can carry. The name of a file may be any bytes."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            if not os.path.lexists(argument):
+                message = f"The argument {argument!a} is not UTF-8."
+                raise click.UsageError(message) from None
+
+
 def main() -> None:
     """Run the command line; errors become one clear message on stderr and an exit code."""
     from flops.errors import EXIT_FAILED, EXIT_INTERRUPTED, FlopsError  # noqa: PLC0415  'flops --help' is quick
 
     try:
+        _check_arguments(sys.argv[1:])
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.Abort:
         from flops.cli.output import show_interruption  # noqa: PLC0415  only an error needs it

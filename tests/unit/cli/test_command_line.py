@@ -17,6 +17,7 @@ from flops.cli.inbox import show_entry
 from flops.errors import EXIT_UNREACHABLE, InvalidSlaError, NotFoundError, SlaFault
 from flops.ports import StoredPartition
 from flops.settings import BrokerAccess
+from flops.sla_library import find_sla
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,23 @@ def test_without_a_broker_the_remedy_is_to_start_it(flops: Callable[..., Outcome
     assert done.exit_code == 5
     assert done.error["code"] == "not-started"
     assert "flops up" in done.error["remedy"]
+
+
+@pytest.mark.parametrize("command", [("predict", ID), ("data", "put", "tag")])
+def test_a_name_that_no_file_can_have_is_no_file(flops: Callable[..., Outcome], command: tuple[str, ...]) -> None:
+    assert flops(*command, "x" * 5_000, "--json").error["code"] == "not-found"
+
+
+def test_an_argument_that_is_not_utf_8_is_a_wrong_command_line(flops: Callable[..., Outcome]) -> None:
+    done = flops("logs", "caf\udce9", "--json")
+    assert (done.exit_code, done.error["code"]) == (2, "usage")
+    assert r"caf\udce9" in done.error["message"]
+
+
+def test_a_file_whose_name_is_not_utf_8_can_be_named(flops: Callable[..., Outcome], tmp_path: Path) -> None:
+    file = tmp_path / "caf\udce9.json"
+    file.write_bytes(find_sla("digits_sklearn_small").read_bytes())
+    assert flops("sla", "show", str(file)).exit_code == 0
 
 
 def test_whatever_nobody_foresaw_is_one_error_whose_trace_can_be_reported(
@@ -217,6 +235,17 @@ def test_one_token_is_one_request_of_a_user_whoever_sends_it(flops: Callable[...
     assert {(question.source, question.id) for question in manager.questions} == {("/user/Admin", "nightly")}
     flops("project", "start", "digits_sklearn_small")
     assert manager.questions[-1].id != "nightly"
+
+
+def test_an_inbox_that_is_kept_no_more_is_told_of_and_not_waited_for(
+    flops: Callable[..., Outcome], manager: Manager
+) -> None:
+    manager.replies["inbox"] = {"entries": [], "more": False}
+    manager.replies["project"] = {"status": status(phase="completed", entries=1234)}
+    for options in ((), ("-f",)):
+        done = flops("project", "inbox", ID, *options)
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert "The first 1,234 entries are kept no more" in done.stderr
 
 
 def test_ctrl_c_detaches_and_says_how_to_come_back(
