@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from flops.project.state import Project
     from flops.wire.envelope import Envelope
     from flops.wire.requests import ProjectStatus
+
+MAX_DEAD_LETTERS: Final = 5_000
+DEAD_LETTERS_AGE_S: Final = 30 * 24 * 3600.0
 
 
 # --- Bus -------------------------------------------------------------------------------------------------------------
@@ -265,7 +268,7 @@ class Store(Protocol):
         """The fact, or an empty string."""
 
     def keep_dead_letter(self, topic: str, payload: bytes, reason: str, time: float) -> None:
-        """Keep what could not be decoded, the newest few thousand of them."""
+        """Keep what could not be decoded: the newest ``MAX_DEAD_LETTERS``, none older than ``DEAD_LETTERS_AGE_S``."""
 
     def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
         """What was put aside, after a number, by ascending numbers."""

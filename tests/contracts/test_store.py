@@ -20,7 +20,7 @@ from tests.mongodb import drop_database, new_database
 
 from flops.bootstrap import adapters
 from flops.errors import StaleVersionError, StoreUnavailableError
-from flops.ports import DeadLetter, Deadline, PendingItem, ProjectRecord
+from flops.ports import DEAD_LETTERS_AGE_S, DeadLetter, Deadline, PendingItem, ProjectRecord
 from flops.project.commands import Undeploy
 from flops.project.glance import first_status
 from flops.project.state import Phase, Project
@@ -480,6 +480,14 @@ class TestDeadLetters:
         assert [letter.topic for letter in store.dead_letters(0, 99)] == ["t/1", "t/3", "t/4"]
         assert store.drop_dead_letters(None) == 3
         assert store.dead_letters(0, 99) == []
+
+    def test_old_ones_are_forgotten(self, store: Store) -> None:
+        now = datetime.now(UTC).timestamp()
+        store.keep_dead_letter("old", b"", "r", now - DEAD_LETTERS_AGE_S - 60)
+        store.keep_dead_letter("young", b"", "r", now - DEAD_LETTERS_AGE_S + 60)
+        store.keep_dead_letter("new", b"", "r", now)
+
+        assert [letter.topic for letter in store.dead_letters(0, 9)] == ["young", "new"]
 
     def test_a_number_is_never_used_twice(self, store: Store) -> None:
         now = datetime.now(UTC).timestamp()

@@ -48,6 +48,15 @@ def history(session: Session, project_id: str, *, after: int = 0) -> Iterator[En
         more = bool(answer["more"])
 
 
+def forgotten(session: Session, project_id: str) -> int:
+    """How many of the first entries are not kept any more."""
+    told = 0
+    if (first := next(history(session, project_id), None)) is None:
+        told = int(session.ask("project", ShowProject(project_id=project_id))["status"]["entries"])
+        first = next(history(session, project_id), None) if told else None  # the first may have come just now
+    return int(first["sequence"]) - 1 if first else told
+
+
 def follow(session: Session, project_id: str, *, after: int = 0) -> Iterator[Entry]:
     """All entries, then those that come, each once and in order, until the project has ended.
 

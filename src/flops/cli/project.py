@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 
 from flops.cli.groups import SuggestingGroup
-from flops.cli.inbox import ENDED, has_ended, history, show_entry, watch
+from flops.cli.inbox import ENDED, forgotten, has_ended, history, show_entry, watch
 from flops.cli.output import (
     in_one_line,
     json_option,
@@ -134,9 +134,12 @@ def inbox(project_id: str, *, follow: bool, as_json: bool) -> None:
     with session() as opened:
         full_id = opened.project_id(project_id)
         show = _print_line if as_json else show_entry
-        if follow:
-            sys.exit(watch(opened, full_id, show))
-        for entry in history(opened, full_id):
+        if gone := forgotten(opened, full_id):
+            say(f"The first {gone:,} entries are kept no more: they were older than FLOPS_KEEP_EVENTS_DAYS.")
+        is_empty = gone and not any(history(opened, full_id, after=gone))
+        if follow and not (is_empty and has_ended(opened, full_id)):
+            sys.exit(watch(opened, full_id, show, after=gone))
+        for entry in history(opened, full_id, after=gone):
             show(entry)
 
 

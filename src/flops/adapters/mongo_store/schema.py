@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pymongo.errors import OperationFailure
 
 from flops.errors import StoreUnavailableError
+from flops.ports import DEAD_LETTERS_AGE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEEP_DEAD_LETTERS_S: Final = 30 * 24 * 3600
-
 
 def _version_1(database: Database[Document]) -> None:
     database["projects"].create_index([("owner", 1), ("deadline.due", 1)])
@@ -34,7 +33,7 @@ def _version_1(database: Database[Document]) -> None:
     for kind in ("events", "entries"):
         database[kind].create_index([("history", 1), ("number", 1)], unique=True)
     try:
-        database["dead_letters"].create_index([("at", 1)], expireAfterSeconds=KEEP_DEAD_LETTERS_S)
+        database["dead_letters"].create_index([("at", 1)], expireAfterSeconds=int(DEAD_LETTERS_AGE_S))
     except (
         OperationFailure
     ) as error:  # not every server that speaks the protocol has it; old ones are also dropped by us

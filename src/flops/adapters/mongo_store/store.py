@@ -6,17 +6,17 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pymongo.errors import DuplicateKeyError
 
 from flops.adapters.mongo_store.documents import MAX_BYTES, RECORD_FIELDS, pending_key, pending_of, record_of
 from flops.adapters.mongo_store.history import MANY_BYTES, MANY_ITEMS, History
 from flops.adapters.mongo_store.news import News
-from flops.adapters.mongo_store.schema import KEEP_DEAD_LETTERS_S, migrate
+from flops.adapters.mongo_store.schema import migrate
 from flops.adapters.mongo_store.server import MongoServer
 from flops.errors import StaleVersionError, StoreUnavailableError
-from flops.ports import DeadLetter, Deadline, PendingItem, ProjectRecord
+from flops.ports import DEAD_LETTERS_AGE_S, MAX_DEAD_LETTERS, DeadLetter, Deadline, PendingItem, ProjectRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from flops.adapters.mongo_store.server import Document
     from flops.wire.envelope import Envelope
-
-MAX_DEAD_LETTERS: Final = 5_000
 
 
 class MongoStore:
@@ -223,7 +221,7 @@ class MongoStore:
         """See ports.Store."""
         number = self._next_number()
         letter = {"_id": number, "topic": topic, "payload": payload[:MAX_BYTES], "reason": reason, "time": time}
-        oldest = datetime.fromtimestamp(time - KEEP_DEAD_LETTERS_S, UTC)
+        oldest = datetime.fromtimestamp(time - DEAD_LETTERS_AGE_S, UTC)
         with self._explained():
             self._dead_letters.insert_one({**letter, "at": datetime.fromtimestamp(time, UTC)})
             self._dead_letters.delete_many(

@@ -14,7 +14,7 @@ from flops.adapters.sqlite_store.rows import (
     write_record,
 )
 from flops.adapters.sqlite_store.schema import MIGRATIONS
-from flops.ports import DeadLetter, Deadline, PendingItem, ProjectRecord
+from flops.ports import DEAD_LETTERS_AGE_S, MAX_DEAD_LETTERS, DeadLetter, Deadline, PendingItem, ProjectRecord
 from flops.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from flops.wire.envelope import Envelope
 
-MAX_DEAD_LETTERS: Final = 5_000
 LEAST_FREE: Final = 0.25
 
 
@@ -163,8 +162,8 @@ class SqliteStore:
                 (topic, payload, reason, time),
             )
             database.execute(
-                "DELETE FROM dead_letters WHERE number <= (SELECT max(number) FROM dead_letters) - ?",
-                (MAX_DEAD_LETTERS,),
+                "DELETE FROM dead_letters WHERE number <= (SELECT max(number) FROM dead_letters) - ? OR time < ?",
+                (MAX_DEAD_LETTERS, time - DEAD_LETTERS_AGE_S),
             )
 
     def dead_letters(self, after: int, limit: int) -> list[DeadLetter]:
