@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STOPS: Final = "STOPPING"
+_ENDINGS: Final = "endings.py"
 _ENTERS: Final = ("enter", "enter_with", "end")
 
 
@@ -49,8 +50,8 @@ stateDiagram-v2
 
 def transitions(workflow: Path) -> list[Transition]:
     """Every transition of ``step``, and those of ``watch_for_failure``, which holds in every phase under way."""
-    tree = ast.parse(workflow.read_text(encoding="utf-8"))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (workflow, workflow.with_name(_ENDINGS))]
+    functions = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
     found = [_transition(case, functions) for case in _cases(functions["step"])]
     watched = [_transition(case, functions) for case in _cases(functions["watch_for_failure"])]
     return [item for item in [*found, *watched] if item.events and item.function != "watch_for_failure"]

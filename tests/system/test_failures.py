@@ -48,7 +48,7 @@ def test_a_broken_sla_is_refused_with_all_its_faults_offline_and_by_the_manager(
     retold = house.flops("sla", "validate", str(file))
 
     assert (offline.exit_code, started.exit_code, retold.exit_code) == (3, 3, 3)
-    assert offline.result == started.result
+    assert offline.error == started.error
     paths = {fault["path"] for fault in offline.error["errors"]}
     assert {"customerID", "ml_repo_url", "ml_model_flavour", "training_configuration.mode"} <= paths
     assert "ml_model_flavor" in retold.stderr
