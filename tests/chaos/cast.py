@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flops.delivery.presence import presence_payload
 from flops.delivery.service import ServiceIdentity
+from flops.errors import UndecodableMessageError
 from flops.wire import events as e
 from flops.wire.confirmation import decode_watermarks
 from flops.wire.envelope import Envelope
@@ -144,7 +145,10 @@ class Cast:
                 self._send_again(is_reconnected=is_reconnected)
 
     def _confirm(self, topic: str, payload: bytes) -> None:
-        watermarks = decode_watermarks(topic, payload)
+        try:
+            watermarks = decode_watermarks(topic, payload)
+        except UndecodableMessageError:
+            return
         ended = []
         with self._lock:
             for source, watermark in watermarks.items():
