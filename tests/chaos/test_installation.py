@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from tests.system.installation import Installation
-from tests.system.rehearsal import Rehearsal, Stage, kill_instance, put_rows, until
+from tests.system.installation import Installation, Outcome
+from tests.system.rehearsal import PATIENCE_S, Rehearsal, Stage, kill_instance, put_rows, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +93,16 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         assert made.processes() == []
 
 
+def end(project: Rehearsal) -> Outcome:
+    """Wait for the end of a project that leaves its server running."""
+    exit_code = project.follower.wait(PATIENCE_S)
+    outcome = Outcome(project.project_id, exit_code, project.entries)
+    assert [entry["sequence"] for entry in outcome.entries] == list(range(1, len(outcome.entries) + 1))
+    assert len({entry["event_id"] for entry in outcome.entries}) == len(outcome.entries)
+    assert exit_code == 0, project.told
+    return outcome
+
+
 def await_phase(project: Rehearsal, phase: str) -> None:
     """Wait until the inbox tells of a phase."""
     until(lambda: phase in phases_of(project) or project.follower.poll() is not None, f"the phase {phase}")
@@ -113,14 +123,14 @@ def test_the_manager_killed_in_every_phase(house: Installation, start: Start, st
     recoveries = []
     for phase in PHASES:
         await_phase(project, phase)
+        until(lambda: house.instances("manager"), "the manager runs")
         seen = len(project.entries)
         kill_instance(house, "manager")
         recoveries.append(entries_after(project, seen, time.monotonic()))
 
-    outcome = project.end()
+    outcome = end(project)
 
     tell("manager of an installation killed in every phase", times=len(PHASES), lost=0, recoveries=recoveries)
-    assert outcome.exit_code == 0, project.told
     deployed = [entry["data"]["service"] for entry in outcome.of_type("service.deployed")]
     assert len(deployed) == len(set(deployed))
 
@@ -263,8 +273,7 @@ def test_tracking_and_inference_servers_killed_keep_their_urls(
     house: Installation, start: Start, stage: Stage, tell: Tell
 ) -> None:
     project = start(stage.set_up().sla(post_training_steps=POST_TRAINING))
-    outcome = project.end()
-    assert outcome.exit_code == 0, project.told
+    outcome = end(project)
     tracking = house.ok("tracking", "--user", "Ada")["url"]
     instance = next(service["instances"][0]["id"] for service in house.ok("services") if service["role"] == "tracking")
     places = {

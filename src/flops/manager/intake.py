@@ -77,6 +77,7 @@ class Intake:
         self._hear_presence, self._platform = hear_presence, platform
         self._dead_letters = DeadLetters(self._keep_dead_letter)
         self._gaps = Gaps()
+        self._early_entries = Gaps()
         self._rejections = Rate(REJECTIONS_AT_ONCE, REJECTIONS_PER_S)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
             ("events",): self._event,
@@ -254,6 +255,8 @@ class Intake:
                     self._give_up(project_id, source, last)
                 except FlopsError as error:
                     log.warning("a gap is watched further", extra={"project": project_id, "reason": str(error)})
+            for project_id, source, _ in self._early_entries.overdue():
+                self._early_entries.forget(project_id, source)  # an observer sends its entries again, for ever
 
     def _give_up(self, project_id: str, source: str, last: int) -> None:
         record = self._projects.give_up(project_id, source, last)
@@ -263,8 +266,16 @@ class Intake:
             self._receive(project_id, following)
 
     def _entry(self, project_id: str, delivery: Delivery) -> None:
-        entry = decode_envelope(delivery.topic, delivery.payload, CONTROL)
-        self._confirm(project_id, entry, self._projects.keep_entry(project_id, entry))
+        following: Envelope | None = decode_envelope(delivery.topic, delivery.payload, CONTROL)
+        while following is not None:
+            entry, record = following, self._projects.keep_entry(project_id, following)
+            self._confirm(project_id, entry, record)
+            following = None
+            if record and record.owner == self._projects.owner:
+                watermark = record.watermarks.get(entry.source, 0)
+                if entry.sequence > watermark:
+                    self._early_entries.hold(project_id, entry)
+                following = self._early_entries.following(project_id, entry.source, watermark)
 
     def _confirm(self, project_id: str, envelope: Envelope, record: ProjectRecord | None) -> None:
         """Confirm what is durable; what belongs to no project is not kept, so its producer need not keep it either.

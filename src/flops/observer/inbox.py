@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flops.observer.rendering import line_of
+from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
+from flops.project.state import Phase
 from flops.wire.envelope import Envelope, encode_json
 from flops.wire.events import MAX_TEXT, EventsMissing
 from flops.wire.requests import InboxEntry, ProjectStatus
@@ -86,7 +88,7 @@ class Inbox:
 
     def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
         line = line_of(event, verbose=self._verbose, is_stopping=status.phase == "stopping")
-        if line is None:
+        if line is None or (Phase(status.phase).is_terminal and _is_of_observer(event)):
             return None
         sequence = self._store.last_sequence() + 1
         entry = InboxEntry(
@@ -115,6 +117,11 @@ class Inbox:
             time=time,
             data=data,
         )
+
+
+def _is_of_observer(event: Event) -> bool:
+    """Whether something has become of the observer itself: once the project has ended, that is nobody's concern."""
+    return getattr(event, "role", "") == Role.OBSERVER
 
 
 def _copied(envelope: Envelope) -> dict[str, Any]:

@@ -119,6 +119,27 @@ def test_events_that_overtake_each_other_are_handled_in_order_without_being_sent
     assert [sequence for _, sequence in told(office, project_id)] == [1, 2, 3, 4]
 
 
+def test_entries_that_overtake_each_other_are_kept_in_order_without_being_sent_again(office: Office) -> None:
+    project_id = begun(office)
+    source = f"/observer/observ{project_id[:12]}.0/inbox"
+    for sequence in (3, 2, 4, 1):
+        envelope = Envelope(
+            id=f"entry-{sequence}",
+            source=source,
+            type="inbox.entry",
+            subject=project_id,
+            time=datetime.now(UTC),
+            data={"text": str(sequence)},
+            sequence=sequence,
+        )
+        office.bus.publish(office.topics.project_inbox(project_id), envelope.encode())
+
+    wait_until(lambda: len(office.store.entries(project_id, after=0, limit=10)) == 4)
+
+    kept = office.store.entries(project_id, after=0, limit=10)
+    assert [entry.sequence for entry in kept] == [1, 2, 3, 4]
+
+
 def test_what_never_comes_is_said_to_be_missing_and_what_comes_late_is_taken(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -350,6 +350,20 @@ def test_any_order_with_repetitions_and_catching_up_gives_the_same_entries(data:
     assert all(ids == sorted(ids) for ids in per_source.values())
 
 
+def test_the_last_word_is_the_last_whatever_becomes_of_the_observer() -> None:
+    store = _MemoryInbox()
+    inbox = Inbox(store, project_id=ID, app="projx", source="/observer/o.0/inbox")
+    hung = e.InstanceRestarted(service="observ1", role="observer", instance="observ1.0", restarts=1, reason="silent")
+    for envelope in (*STORY, told(4, hung), END[0].model_copy(update={"sequence": 5, "id": "5"})):
+        inbox.read(envelope, envelope.event())
+    for envelope in (END[1].model_copy(update={"sequence": 6, "id": "6"}), told(7, hung)):
+        inbox.read(envelope, envelope.event())
+
+    texts = [entry.data["text"] for entry in store.entries]
+    assert "observ1.0 crashed and was restarted" in texts[-2]
+    assert "no learner is left" in texts[-1]
+
+
 def test_an_entry_of_a_large_event_stays_small() -> None:
     inbox = Inbox(_MemoryInbox(), project_id=ID, app="projx", source="/observer/o.0/inbox")
     participants = [e.Participant(learner=f"learner-{number}") for number in range(10_000)]
