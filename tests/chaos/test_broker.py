@@ -10,13 +10,25 @@ import pytest
 from tests.brokers import start_mosquitto, wait_until
 from tests.chaos.house import ForgetfulBroker, House
 from tests.chaos.proxy import Proxy
+from tests.system.installation import Installation
+from tests.system.rehearsal import put_rows
 
 from flops.adapters import embedded_broker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Any
 
+    from tests.brokers import BrokerProcess
     from tests.chaos.conftest import Tell
+    from tests.system.rehearsal import Rehearsal, Stage
+
+    from flops.settings import BrokerAccess
+
+    Rehearsing = Callable[[Installation, dict[str, Any]], Rehearsal]
+
+KILLS = 50
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -75,6 +87,101 @@ def test_a_broker_that_forgets_everything_is_killed_a_few_times(tmp_path: Path, 
 def test_a_broker_that_forgets_everything_is_killed_fifty_times(tmp_path: Path, tell: Tell) -> None:
     recoveries = kill_the_broker(tmp_path, 50)
     tell("broker without persistence killed during a scripted training", times=50, lost=0, recoveries=recoveries)
+
+
+@pytest.fixture
+def brokers() -> Iterator[list[BrokerProcess]]:
+    """What was started, so that it ends after everything that needs it."""
+    started: list[BrokerProcess] = []
+    yield started
+    for broker in started:
+        broker.stop()
+
+
+@pytest.fixture
+def connected(tmp_path: Path, brokers: list[BrokerProcess]) -> Iterator[Callable[[BrokerAccess], Installation]]:
+    """Makes a whole installation that reaches its broker in a given way."""
+    made: list[Installation] = []
+
+    def make(access: BrokerAccess) -> Installation:
+        password = tmp_path / "password"
+        password.write_text(access.password)
+        settings = {
+            "FLOPS_BROKER_URL": access.url,
+            "FLOPS_BROKER_USERNAME": access.username,
+            "FLOPS_BROKER_PASSWORD_FILE": str(password),
+        }
+        assert brokers
+        made.append(Installation(tmp_path / "home", settings))
+        made[0].ok("up")
+        put_rows(made[0], tmp_path)
+        return made[0]
+
+    yield make
+    for installation in made:
+        installation.ok("down")
+        assert installation.processes() == []
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_a_real_training_whose_broker_is_killed_fifty_times(
+    brokers: list[BrokerProcess],
+    connected: Callable[[BrokerAccess], Installation],
+    rehearsing: Rehearsing,
+    stage: Stage,
+    tell: Tell,
+) -> None:
+    chance = random.Random(11)  # noqa: S311  a repeatable experiment, no secret
+    broker = forgetful_broker(stage.directory.parent / "broker-home")
+    brokers.append(broker)
+    installation = connected(broker.access)
+    stage.set_up().hold(1)
+    project = rehearsing(installation, stage.sla(rounds=KILLS))
+    recoveries = []
+    for number in range(1, KILLS + 1):
+        stage.await_fitting(number)
+        stage.hold(number + 1)
+        is_in_fit = chance.random() < 0.5  # or while the results travel
+        if not is_in_fit:
+            stage.release(number)
+        broker.kill()
+        died = time.monotonic()
+        broker.start()
+        if is_in_fit:
+            stage.release(number)
+        if number < KILLS:
+            stage.await_fitting(number + 1)
+            recoveries.append(time.monotonic() - died)
+
+    outcome = project.end()
+
+    tell("broker without persistence killed during a real training", times=KILLS, lost=0, recoveries=recoveries)
+    assert outcome.exit_code == 0, project.told
+    assert [entry["data"]["round"] for entry in outcome.of_type("round.finished")] == list(range(1, KILLS + 1))
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_a_real_training_over_a_crooked_network(
+    brokers: list[BrokerProcess],
+    connected: Callable[[BrokerAccess], Installation],
+    rehearsing: Rehearsing,
+    stage: Stage,
+    tell: Tell,
+) -> None:
+    brokers.append(start_mosquitto(stage.directory.parent / "broker-home"))
+    proxy = Proxy(brokers[0].access, copies=3, delay_s=0.1)
+    installation = connected(proxy.access)
+    begun = time.monotonic()
+
+    outcome = rehearsing(installation, stage.set_up().sla(rounds=5)).end()
+
+    more = f"{time.monotonic() - begun:.0f} s"
+    what = "every message of a real training sent 3 times, delayed by up to 0.1 s and reordered"
+    tell(what, times=proxy.messages, lost=0, more=more)
+    assert outcome.exit_code == 0, outcome.entries[-3:]
+    assert [entry["data"]["round"] for entry in outcome.of_type("round.finished")] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
