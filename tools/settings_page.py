@@ -17,8 +17,8 @@ MEANINGS: Final = {
     "broker_ca_file": "The certificates (PEM) that an `mqtts://` broker is checked against; empty: the system's.",
     "embedded_broker": "Which private broker is started, `mosquitto` or `amqtt`; empty: Mosquitto if it is installed.",
     "topic_prefix": "What every topic begins with, so that several installations can share a broker.",
-    "store_url": "Where managers keep projects: `sqlite:///path/to/file` or `mongodb://[user:password@]host[:port][/database]`; "
-    "empty: a file under `FLOPS_HOME`.",
+    "store_url": "Where managers keep projects: `sqlite:///path/to/file` or "
+    "`mongodb://[user:password@]host[:port][/database]`; empty: a file under `FLOPS_HOME`.",
     "orchestrator": "Where services run. There is `local`: processes of this machine.",
     "local_nodes": "The nodes of this machine: names separated by commas, each with `:capability+capability` or all.",
     "user": "Whose tracking server `flops tracking` shows, and who cancels where `USER` is not set.",

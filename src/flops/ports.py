@@ -331,7 +331,7 @@ class Orchestrator(Protocol):
         """
 
     def restart(self, instance_id: str) -> None:
-        """Kill an instance that hangs; it is started again, or fails, as if it had crashed. Without effect on others."""
+        """Kill an instance that hangs: it is started again, or fails, as if it had crashed. Others go on."""
 
     def forget(self, service_name: str) -> None:
         """Undeploy a service and remove all that it has left behind, its logs included."""
