@@ -49,7 +49,8 @@ bench: setup-dev ## measure; prints tables of ratios
 	$(PYTEST) -m bench -s tests/bench
 
 chaos: setup-dev ## kill processes and the broker at every step
-	$(PYTEST) -m chaos tests
+	$(PYTEST) -m "not bench" tests/chaos
+	$(PYTEST) -m chaos tests --ignore tests/chaos
 
 # atheris is no dependency: it is built for few versions of Python, and only this target needs it.
 FUZZ_SECONDS ?= 60

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pytest
-from tests.doubles.training import FakeModel, Running, Training, model_error, wait_for
+from tests.doubles.training import PATIENCE_S, FakeModel, Running, Training, model_error, wait_for
 
 from flops.errors import ModelCodeError
 from flops.wire.events import (
@@ -24,6 +24,10 @@ from flops.wire.events import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# Where rounds are counted, every learner takes part in each: a slow start (the machine is busy) must not change that.
+BOTH: Final = {"min_available_clients": 2, "min_fit_clients": 2, "min_evaluate_clients": 2}
+PATIENT: Final = {"deploy_deadline_s": PATIENCE_S, "round_deadline_s": PATIENCE_S, "learner_return_s": PATIENCE_S}
 
 
 def start_learners(training: Training, *models: FakeModel) -> list[Running]:
@@ -200,17 +204,17 @@ def test_an_aggregator_killed_between_rounds_reaches_the_same_model(tmp_path: Pa
 
 def best_parameters(home: Path, strategy: str, kill_in_round: int) -> list[np.ndarray]:
     home.mkdir()
-    training = Training(home)
+    training = Training(home, **PATIENT)
     models = [FakeModel(1.0, 10), FakeModel(2.0, 20)]
     learners = start_learners(training, *models)
     if kill_in_round:
         gate_after(models[0], kill_in_round - 1)
-        aggregator = training.aggregator(strategy=strategy, rounds=5)
+        aggregator = training.aggregator(strategy=strategy, rounds=5, **BOTH)
         wait_for(lambda: len(training.rounds()) == kill_in_round - 1 and not models[0].go_on.is_set())
         aggregator.kill()
         models[0].go_on.set()
     model = FakeModel()
-    aggregator = training.aggregator(model, strategy=strategy, rounds=5)
+    aggregator = training.aggregator(model, strategy=strategy, rounds=5, **BOTH)
     training.finished()
     join_all(aggregator, *learners)
     assert [event.round for event in training.rounds()] == [1, 2, 3, 4, 5]
@@ -236,17 +240,17 @@ def gate_after(model: FakeModel, fits: int) -> None:
 
 
 def test_a_corrupt_checkpoint_is_told_and_the_one_before_is_used(tmp_path: Path) -> None:
-    training = Training(tmp_path)
+    training = Training(tmp_path, **PATIENT)
     model = FakeModel()
     gate_after(model, 3)
     learners = start_learners(training, model, FakeModel())
-    aggregator = training.aggregator(rounds=5)
+    aggregator = training.aggregator(rounds=5, **BOTH)
     wait_for(lambda: len(training.rounds()) == 3 and not model.go_on.is_set())
     aggregator.kill()
     latest = max((aggregator.context.directory / "checkpoints").glob("*.npz"))
     latest.write_bytes(latest.read_bytes()[:200])
     model.go_on.set()
-    aggregator = training.aggregator(rounds=5)
+    aggregator = training.aggregator(rounds=5, **BOTH)
     training.finished()
     join_all(aggregator, *learners)
     assert latest.name in training.event(Warned).message
