@@ -9,7 +9,7 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import ProjectStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _SCHEMA: Final = """
@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, sequence INTEGER NO
 CREATE TABLE IF NOT EXISTS entries (sequence INTEGER PRIMARY KEY, envelope TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_RESTORED: Final = "CREATE TABLE restored (event_id TEXT PRIMARY KEY) WITHOUT ROWID"
 _REACH: Final = (
     "INSERT INTO sources VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET sequence = max(sequence, excluded.sequence)"
 )
@@ -28,7 +29,7 @@ class SqliteInbox:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
-        self._file.migrate((_SCHEMA,))
+        self._file.migrate((_SCHEMA, _RESTORED))
 
     def status(self) -> ProjectStatus | None:
         """See InboxStore."""
@@ -58,6 +59,19 @@ class SqliteInbox:
             database.executemany(_REACH, reached.items())
             if entry is not None:
                 database.execute("INSERT INTO entries VALUES (?, ?)", (entry.sequence, entry.encode().decode()))
+
+    def restore(self, entries: Sequence[Envelope]) -> None:
+        """See InboxStore."""
+        with self._file.writing() as database:
+            for entry in entries:
+                row = (entry.sequence, entry.encode().decode())
+                database.execute("INSERT OR IGNORE INTO entries VALUES (?, ?)", row)
+                database.execute("INSERT OR IGNORE INTO restored VALUES (?)", (str(entry.data["event_id"]),))
+                database.execute("INSERT OR REPLACE INTO facts VALUES ('confirmed', ?)", (str(entry.sequence),))
+
+    def was_restored(self, event_id: str) -> bool:
+        """See InboxStore."""
+        return bool(self._file.rows("SELECT 1 FROM restored WHERE event_id = ?", event_id))
 
     def page(self, *, after: int, limit: int) -> list[Envelope]:
         """See InboxStore."""

@@ -128,6 +128,7 @@ class OutboxKeeper:
         if connection == self._connection and time.monotonic() < self._due:
             return
         with self.sending:
+            self._outbox.confirm(self._project_id, self._watermark)  # what was made anew may be confirmed already
             unconfirmed = self._outbox.unconfirmed(self._project_id, RESEND_AT_ONCE)
             for _, payload in unconfirmed:
                 self._bus.publish(self._topic, payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flops.observer.rendering import line_of
@@ -13,8 +14,7 @@ from flops.wire.events import MAX_TEXT, EventsMissing
 from flops.wire.requests import InboxEntry, ProjectStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
     from flops.wire.events import Event
 
@@ -46,6 +46,12 @@ class InboxStore(Protocol):
         ``skipped`` says up to which number a source is not waited for any more. No source is read less far than before.
         """
 
+    def restore(self, entries: Sequence[Envelope]) -> None:
+        """Store entries, in one write, that an inbox before this one has made and the manager has."""
+
+    def was_restored(self, event_id: str) -> bool:
+        """Whether the entry of an event was restored."""
+
     def page(self, *, after: int, limit: int) -> list[Envelope]:
         """Entries after a sequence number."""
 
@@ -61,6 +67,20 @@ class Inbox:
         """Whether events of the same source that came before this one have not been read yet."""
         return envelope.sequence > self._store.watermarks().get(envelope.source, 0) + 1
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever read or restored."""
+        return self._store.status() is None and not self._store.last_sequence()
+
+    def restore(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Take over entries that were made before this inbox lost its store; their events make no others.
+
+        Raises:
+            ValidationError: they are none.
+        """
+        made = [InboxEntry.model_validate(entry) for entry in entries]
+        self._store.restore([self._entry_envelope(entry, datetime.fromisoformat(entry.time)) for entry in made])
+
     def read(self, envelope: Envelope, event: Event | None) -> Envelope | None:
         """Read one event; returns the entry made of it, or None if it makes none or was read before."""
         if self.is_early(envelope) or self._store.has_read(envelope.id):
@@ -71,7 +91,12 @@ class Inbox:
             self._store.append(envelope, status, None)
             return None
         status = follow(status, event, time)
-        entry = self._entry(envelope, event, status)
+        is_restored = self._store.was_restored(envelope.id)
+        entry = None if is_restored else self._entry(envelope, event, status)
+        if is_restored:
+            last = self._store.last_sequence()
+            news = {"entries": last, "last_entry": self._store.page(after=last - 1, limit=1)[0].data["text"]}
+            status = status.model_copy(update=news)
         if entry is not None:
             news = {"entries": entry.sequence, "last_entry": entry.data["text"]}
             status = status.model_copy(update=news)
@@ -105,8 +130,11 @@ class Inbox:
             source=envelope.source,
             data=_copied(envelope),
         )
-        made = self._envelope(ENTRY_TYPE, f"{envelope.id}:entry", envelope.time, entry.model_dump())
-        return made.model_copy(update={"sequence": sequence, "causation_id": envelope.id[:256]})
+        return self._entry_envelope(entry, envelope.time)
+
+    def _entry_envelope(self, entry: InboxEntry, time: datetime) -> Envelope:
+        made = self._envelope(ENTRY_TYPE, f"{entry.event_id}:entry", time, entry.model_dump())
+        return made.model_copy(update={"sequence": entry.sequence, "causation_id": entry.event_id})
 
     def _envelope(self, kind: str, envelope_id: str, time: datetime, data: dict[str, object]) -> Envelope:
         return Envelope(

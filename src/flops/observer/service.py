@@ -7,7 +7,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flops.delivery.publisher import OutboxKeeper, Unconfirmed
 from flops.delivery.rates import Noise
@@ -17,7 +17,7 @@ from flops.project.state import Phase
 from flops.wire.envelope import Envelope, decode_envelope, envelope_of
 from flops.wire.events import MANAGER, PhaseEntered, ProjectCancelled, ProjectCompleted, ProjectFailed, Warned
 from flops.wire.limits import EVENT
-from flops.wire.requests import ReadEvents
+from flops.wire.requests import ReadEvents, ReadInbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,8 @@ class Observer:
         What is not heard from the broker, for instance because the manager was killed while it told it, is asked for.
         """
         connection = 0
+        if self._inbox.is_new:
+            self._insist(self._restore)
         while not self._context.stopping.is_set() and not (self._has_caught_up and self._has_ended()):
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
@@ -122,6 +124,21 @@ class Observer:
                 self._read(envelope)
         except UndecodableMessageError as error:
             self._noise.hear(error.topic, error.reason)
+
+    def _restore(self) -> None:
+        """Take over what an inbox before this one has told, if there was one: its disk may have been lost."""
+        entries: list[dict[str, Any]] = []
+        more = True
+        try:
+            while more and not self._context.stopping.is_set():
+                question = ReadInbox(project_id=self._project_id, after=len(entries), limit=PAGE)
+                answer = self._requests.ask("inbox", question, CATCH_UP_TIMEOUT_S)
+                entries, more = [*entries, *answer["entries"]], bool(answer["more"])
+            self._inbox.restore(entries)
+        except StoreUnavailableError:
+            raise
+        except FlopsError as error:
+            log.warning("nothing is restored", extra={"reason": str(error)})
 
     def _catch_up(self) -> None:
         """Read what the manager has of this project, from where the last catching up ended."""

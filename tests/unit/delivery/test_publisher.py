@@ -214,7 +214,7 @@ def test_confirmations_of_others_do_not_touch_the_outbox(
     for watermarks in ({SOURCE: 0}, {"/other": 1}, {"/other": 2, SOURCE: 1}, {"/other": 3, SOURCE: 1}, {SOURCE: 2}):
         confirm(manager, topics, watermarks)
     wait_until(lambda: keeper._watermark == 2)
-    assert confirmed == [1, 2]
+    assert [sequence for sequence in confirmed if sequence] == [1, 2]
 
 
 def test_what_is_published_while_the_broker_is_away_arrives_later(

@@ -27,7 +27,7 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flops.adapters.memory_bus import MemoryBroker
@@ -76,7 +76,8 @@ class Desk:
     def __post_init__(self) -> None:
         self.bus = self.broker.connect("desk")
         self._inbox = self.bus.subscribe(self.topics.project_inbox(ID))
-        self._requests = self.bus.subscribe(self.topics.request("events"))
+        self._requests = self.bus.subscribe(self.topics.request("events"), self.topics.request("inbox"))
+        self.kept: list[dict[str, Any]] = []
         self.entries: dict[str, int] = {}
         self.texts: list[str] = []
         self._closing = threading.Event()
@@ -124,6 +125,7 @@ class Desk:
                 if entry.id not in self.entries:
                     self.entries[entry.id] = entry.sequence
                     self.texts.append(entry.data["text"])
+                    self.kept.append(entry.data)
                     watermark = encode_watermarks({entry.source: max(self.entries.values())})
                     self.bus.publish(self.topics.project_confirmed(ID), watermark, retain=True)
             return len(self.entries) >= number
@@ -137,6 +139,9 @@ class Desk:
             if delivery is None:
                 continue
             question = decode_envelope(delivery.topic, delivery.payload)
+            if delivery.topic == self.topics.request("inbox"):
+                answer(self.bus, delivery, question, {"entries": self.kept[question.data["after"] :], "more": False})
+                continue
             positions = list(enumerate(self.log, start=1))
             found = [item for item in positions if item[0] > question.data["after"]]
             events = [{"position": n, "envelope": item.model_dump(mode="json")} for n, item in found]
@@ -183,6 +188,29 @@ def test_events_that_the_broker_lost_are_fetched_before_later_ones_are_shown(des
 
     assert "Checking" in texts[1]
     assert "commit" in texts[2]
+
+
+def test_an_observer_that_has_lost_its_disk_goes_on_with_the_entries_that_the_manager_has(desk: Desk) -> None:
+    desk.start()
+    desk.happen(STORY[0], STORY[1], STORY[3])
+    desk.await_entries(3)
+    desk.stop()
+    desk.log[1], desk.log[2] = desk.log[2], desk.log[1]  # the manager heard of them in another order
+    (desk.directory / "inbox.db").unlink()
+    for file in desk.directory.glob("inbox.db-*"):
+        file.unlink()
+    desk.happen(STORY[2], STORY[4], *END)
+    desk.start()
+
+    texts = desk.await_entries(6)
+    desk.thread.join(10)
+
+    assert not desk.thread.is_alive()
+    assert sorted(desk.entries.values()) == [1, 2, 3, 4, 5, 6]
+    assert len(set(texts)) == 6
+    status = desk.store.status()
+    assert status is not None
+    assert (status.phase, status.entries, status.round) == ("failed", 6, 1)
 
 
 def test_it_goes_on_where_it_was_after_a_restart(desk: Desk) -> None:
@@ -426,6 +454,13 @@ class _MemoryInbox:
         self._watermarks |= {source: max(self._watermarks.get(source, 0), to) for source, to in reached.items()}
         if entry is not None:
             self.entries.append(entry)
+
+    def restore(self, entries: Sequence[Envelope]) -> None:
+        raise NotImplementedError
+
+    def was_restored(self, event_id: str) -> bool:
+        assert event_id
+        return False
 
     def page(self, *, after: int, limit: int) -> list[Envelope]:
         return self.entries[after : after + limit]
