@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.project.test_traces import CHOICES, FAILING, check_any, check_plain, check_retried
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ def test_ten_thousand_traces_end_as_they_should(
 ) -> None:
     traces = 0
 
-    def counted(*values: object) -> None:
+    def counted(values: tuple[object, ...]) -> None:
         nonlocal traces
         traces += 1
         check(*values)
 
-    MANY(given(*drawn)(counted))()
+    MANY(given(st.tuples(*drawn))(counted))()
 
     assert traces >= TRACES
     tell(what, times=traces, lost=0)

@@ -15,7 +15,7 @@ class AggregatorConfig(BaseModel):
     """The configuration in the aggregator's service specification.
 
     ``learners`` are the instances it waits for; it goes on from the checkpoint of the first of ``former``, instances of
-    earlier attempts, that has one.
+    earlier attempts, that has one. With ``deploy_deadline_s`` 0 the installation's setting holds.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -33,6 +33,7 @@ class AggregatorConfig(BaseModel):
     sla: dict[str, Any] = {}
     tracking_service: str
     former: list[str] = []
+    deploy_deadline_s: Annotated[float, Field(ge=0)] = 0
 
     @property
     def minimums(self) -> Minimums:

@@ -154,7 +154,7 @@ class _Training:
         joined = gather(
             grid,
             self._config.minimums.available,
-            deadline_s=settings.deploy_deadline_s,
+            deadline_s=self._config.deploy_deadline_s or settings.deploy_deadline_s,
             preparation_s=settings.round_deadline_s,
             is_pointless=lambda: initial.done() and initial.exception() is not None,
         )

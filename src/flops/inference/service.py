@@ -31,6 +31,7 @@ def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[
     ``announce`` hears the URL once the model answers. A model that cannot be served is an event and the exit code 0,
     since starting it again would not help; a server that ends by itself gives 1.
     """
+    deadline_s = float(context.config.get("start_deadline_s") or START_DEADLINE_S)
     command = [str(python), str(SCORING), str(model)]
     environment = model_environment(os.environ, context.directory, None, QUIET_MLFLOW)
     try:
@@ -38,7 +39,7 @@ def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[
     except OSError as error:
         return _give_up(context, f"The interpreter of its image cannot be started: {error}", "")
     try:
-        if not child.wait_until_ready(("/ping",), context.stopping, START_DEADLINE_S):
+        if not child.wait_until_ready(("/ping",), context.stopping, deadline_s):
             return 0
         announce(child.url)
         context.events.publish(InferenceReady(url=child.url))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops.project.deployment import App, Placement, Role, ServiceSpec
 from flops.project.images import actor_image, trained_model_image
-from flops.project.state import OBSERVATORY, tracking_service_name
+from flops.project.state import OBSERVATORY, Phase, tracking_service_name
 
 if TYPE_CHECKING:
     from flops.project.state import Project
@@ -68,6 +68,7 @@ def aggregator(project: Project) -> ServiceSpec:
             "sla": project.sla,
             "tracking_service": f"{tracking_service_name(project.user)}.0",
             "former": [f"{name}.0" for name in project.former_aggregators],
+            "deploy_deadline_s": (project.sla.get("deadlines") or {}).get("deploying", 0),
         },
         resources=project.resources,
         project_id=project.id,
@@ -121,6 +122,7 @@ def inference_server(project: Project) -> ServiceSpec:
         name=project.service_name(Role.INFERENCE),
         app=project.app,
         role=Role.INFERENCE,
+        config={"start_deadline_s": project.limit_s(Phase.SERVING)},
         image=trained_model_image(project.ml_repo_url, project.id),
         resources=project.resources,
         project_id=project.id,

@@ -1,7 +1,7 @@
 """Whatever the order, however often, and whatever is lost and sent again: a project ends as it should.
 
-Traces are made of the base case by a model of the actors: Hypothesis chooses what happens next. The quick test draws a
-few hundred, ``make chaos`` ten thousand.
+Traces are made of the base case by a model of the actors: Hypothesis chooses what happens next. These tests draw a few
+hundred; tests/chaos/test_traces.py draws ten thousand of each.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.doubles.playhouse import Actor, Playhouse
 
@@ -26,9 +25,6 @@ CHOICE = st.integers(0, 2**16)
 CHOICES = st.one_of(st.lists(CHOICE, max_size=30), st.lists(CHOICE, min_size=40, max_size=120))
 FAILING = st.sampled_from(["", "actors", "training", "model", "serving"])
 PLAIN: Final = 12
-MANY = settings(
-    max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
 FEW = settings(max_examples=150, deadline=None)
 
 
@@ -152,30 +148,6 @@ def test_a_retried_project_completes_whatever_earlier_attempts_still_say(
     choices: list[int], failing: str, later: list[int]
 ) -> None:
     check_retried(choices, failing, later)
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(3600)
-@MANY
-@given(CHOICES, FAILING, CHOICES)
-def test_ten_thousand_retried_projects_complete(choices: list[int], failing: str, later: list[int]) -> None:
-    check_retried(choices, failing, later)
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(3600)
-@MANY
-@given(CHOICES)
-def test_ten_thousand_traces_give_the_orderly_end(choices: list[int]) -> None:
-    check_plain(choices)
-
-
-@pytest.mark.chaos
-@pytest.mark.timeout(3600)
-@MANY
-@given(CHOICES, FAILING)
-def test_ten_thousand_times_something_goes_wrong(choices: list[int], failing: str) -> None:
-    check_any(choices, failing)
 
 
 def test_every_stage_can_be_retried() -> None:

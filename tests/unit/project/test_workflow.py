@@ -379,6 +379,17 @@ class TestDeadlines:
         assert SetDeadline("checking", 7) in commands
         assert not [command for command in unbounded if isinstance(command, SetDeadline)]
 
+    def test_the_services_know_how_long_they_may_take(self) -> None:
+        deadlines = {"deploying": 900, "serving": 700}
+        accepted = ACCEPTED.model_copy(update={"sla": {**ACCEPTED.sla, "deadlines": deadlines}})
+
+        _, deploying = run(accepted, *TO_TRAINING[1:5])
+        _, serving = run(accepted, *TO_SERVING[1:])
+
+        configs = {c.spec.role: c.spec.config for c in [*deploying, *serving] if isinstance(c, Deploy)}
+        assert configs[Role.AGGREGATOR]["deploy_deadline_s"] == 900
+        assert configs[Role.INFERENCE]["start_deadline_s"] == 700
+
     def test_a_project_ends_although_something_of_it_cannot_be_removed(self) -> None:
         stopping, commands = run(e.CancellationRequested(by="Ada"), project=run(*TO_TRAINING)[0])
         assert SetDeadline("stopping", 60) in commands
