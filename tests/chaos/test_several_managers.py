@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.mongodb import new_database, start_server
 from tests.system.installation import Installation
 from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git, until
 
 from flops.bootstrap import adapters
+from flops.manager.succession import INTAKE
 from flops.settings import Settings
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.chaos.conftest import Tell
     from tests.system.installation import Outcome
+
+    from flops.ports import Store
 
     Rehearsing = Callable[[Installation, dict[str, Any]], Rehearsal]
 
@@ -33,12 +37,11 @@ TAKES_OVER_WITHIN_S = LEASE_S + 6.0
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+@contextmanager
+def two_managers(directory: Path, **settings: str) -> Iterator[Installation]:
     """An installation with two managers; in the end down, and nothing survives."""
-    directory = tmp_path_factory.mktemp("firm")
-    settings = {"FLOPS_MANAGERS": "2", "FLOPS_MANAGER_LEASE_S": str(LEASE_S), "FLOPS_SERVICE_LEASE_S": "5"}
-    made = Installation(directory / "home", {**settings, **slow_git(directory)})
+    leases = {"FLOPS_MANAGER_LEASE_S": str(LEASE_S), "FLOPS_SERVICE_LEASE_S": "5"}
+    made = Installation(directory / "home", {"FLOPS_MANAGERS": "2", **leases, **slow_git(directory), **settings})
     try:
         made.ok("up")
         put_rows(made, directory)
@@ -46,6 +49,24 @@ def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     finally:
         made.ok("down")
         assert made.processes() == []
+
+
+@pytest.fixture(scope="module")
+def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Two managers on SQLite."""
+    with two_managers(tmp_path_factory.mktemp("firm")) as made:
+        yield made
+
+
+@pytest.fixture
+def firm_on_mongodb(tmp_path: Path) -> Iterator[Installation]:
+    """Two managers on a server that speaks MongoDB's protocol."""
+    server = start_server(tmp_path / "server")
+    try:
+        with two_managers(tmp_path, FLOPS_STORE_URL=new_database(server)) as made:
+            yield made
+    finally:
+        server.kill()
 
 
 def assert_whole(outcome: Outcome, rounds: int) -> None:
@@ -56,24 +77,30 @@ def assert_whole(outcome: Outcome, rounds: int) -> None:
     assert len(services) == len(set(services))
 
 
-def stored(firm: Installation, query: str, *values: str) -> str:
-    """One value from the managers' store."""
-    with closing(sqlite3.connect(firm.home / "store" / "flops.db", timeout=30)) as database:
-        row = database.execute(query, values).fetchone()
-    return str(row[0]) if row else ""
+@contextmanager
+def memory_of(firm: Installation) -> Iterator[Store]:
+    """What the managers know."""
+    with closing(adapters.store(Settings.from_environment(firm.environment))) as store:
+        yield store
 
 
 def owner_of(firm: Installation, project_id: str) -> str:
-    return stored(firm, "SELECT owner FROM projects WHERE id = ?", project_id)
+    """The manager that takes care of a project."""
+    with memory_of(firm) as store:
+        record = store.load(project_id)
+        return record.owner if record else ""
 
 
 def holder(firm: Installation) -> str:
-    return stored(firm, "SELECT manager FROM offices WHERE name = 'intake'")
+    """The manager that takes new projects on."""
+    with memory_of(firm) as store:
+        return store.holder(INTAKE)
 
 
 def await_both(firm: Installation) -> None:
     """Return once both managers give signs of life again."""
-    until(lambda: stored(firm, "SELECT count(*) FROM managers") == "2", "both managers live")
+    with memory_of(firm) as store:
+        until(lambda: store.beats().keys() == MANAGERS, "both managers live")
 
 
 def keep_killed(firm: Installation, manager: str, is_over: Callable[[], bool]) -> float:
@@ -90,9 +117,11 @@ def keep_killed(firm: Installation, manager: str, is_over: Callable[[], bool]) -
     return time.monotonic() - began
 
 
+@pytest.mark.parametrize("name", ["firm", "firm_on_mongodb"])
 def test_a_training_goes_on_when_its_manager_is_killed_for_good(
-    firm: Installation, rehearsing: Rehearsing, stage: Stage, tell: Tell
+    request: pytest.FixtureRequest, rehearsing: Rehearsing, stage: Stage, tell: Tell, name: str
 ) -> None:
+    firm: Installation = request.getfixturevalue(name)
     stage.set_up().hold(2)
     project = rehearsing(firm, stage.sla(rounds=3))
     stage.await_fitting(2)
@@ -102,7 +131,7 @@ def test_a_training_goes_on_when_its_manager_is_killed_for_good(
     stage.release(2)
     outcome = project.end()
 
-    tell(f"one of two managers killed for good, lease {LEASE_S:g} s", times=1, lost=0, recoveries=[took_s])
+    tell(f"one of two managers killed for good, lease {LEASE_S:g} s ({name})", times=1, lost=0, recoveries=[took_s])
     assert_whole(outcome, rounds=3)
     assert owner_of(firm, project.project_id) != former
     await_both(firm)
