@@ -7,13 +7,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+import pytest
+
 from flops.delivery import fairness
 from flops.delivery.fairness import Turns
 from flops.delivery.routing import Message, RoutedDelivery, RoutedSubscription, Router, _Claim
 
 if TYPE_CHECKING:
-    import pytest
-
     from flops.ports import Delivery
 
 
@@ -60,8 +60,9 @@ def test_a_good_message_overtakes_ten_thousand_bad_ones() -> None:
     assert time.process_time() - started < 0.1
 
 
-def test_what_it_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fairness, "MAX_TAKEN", 3)
+@pytest.mark.parametrize("limit", ["MAX_TAKEN", "MAX_TAKEN_BYTES"])
+def test_what_it_takes_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(fairness, limit, 3)
     waiting = subscription(*(said("a") for _ in range(10)))
     turns = Turns(waiting)
     turns.receive(0)
