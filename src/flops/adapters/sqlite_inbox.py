@@ -9,8 +9,10 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import ProjectStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from flops.observer.inbox import Reading
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS read (event_id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -48,17 +50,16 @@ class SqliteInbox:
         """See InboxStore."""
         return int(self._file.rows("SELECT coalesce(max(sequence), 0) FROM entries")[0][0])
 
-    def append(
-        self, read: Envelope, status: ProjectStatus, entry: Envelope | None, *, skipped: Mapping[str, int] | None = None
-    ) -> None:
+    def append(self, readings: Sequence[Reading], status: ProjectStatus) -> None:
         """See InboxStore."""
-        reached = {**(skipped or {}), **({read.source: read.sequence} if read.sequence else {})}
+        numbered = [(item.event.source, item.event.sequence) for item in readings if item.event.sequence]
+        skipped = [pair for item in readings for pair in item.skipped.items()]
+        entries = [(item.number, item.entry.decode()) for item in readings if item.number]
         with self._file.writing() as database:
-            database.execute("INSERT INTO read VALUES (?)", (read.id,))
+            database.executemany("INSERT INTO read VALUES (?)", [(item.event.id,) for item in readings])
             database.execute("INSERT OR REPLACE INTO facts VALUES ('status', ?)", (status.model_dump_json(),))
-            database.executemany(_REACH, reached.items())
-            if entry is not None:
-                database.execute("INSERT INTO entries VALUES (?, ?)", (entry.sequence, entry.encode().decode()))
+            database.executemany(_REACH, [*numbered, *skipped])
+            database.executemany("INSERT INTO entries VALUES (?, ?)", entries)
 
     def restore(self, entries: Sequence[Envelope]) -> None:
         """See InboxStore."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from flops.errors import StoreUnavailableError
 from flops.observer.rendering import line_of
 from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
@@ -23,6 +25,19 @@ STATUS_TYPE: Final = "project.status"
 MAX_DATA_BYTES: Final = 256 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reading of one event has come to: the entry with its number, encoded, if the event makes one.
+
+    ``skipped`` says up to which number a source is not waited for any more.
+    """
+
+    event: Envelope
+    number: int = 0
+    entry: bytes = b""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
 class InboxStore(Protocol):
     """The observer's own memory: entries, how far each source was read, and the status, in one durable place."""
 
@@ -38,12 +53,10 @@ class InboxStore(Protocol):
     def last_sequence(self) -> int:
         """The number of the last entry."""
 
-    def append(
-        self, read: Envelope, status: ProjectStatus, entry: Envelope | None, *, skipped: Mapping[str, int] | None = None
-    ) -> None:
-        """Store, in one write, that an event was read, the new status and the entry made of it.
+    def append(self, readings: Sequence[Reading], status: ProjectStatus) -> None:
+        """Store, in one write, that events were read, the entries made of them and the status after the last one.
 
-        ``skipped`` says up to which number a source is not waited for any more. No source is read less far than before.
+        No source is read less far than before.
         """
 
     def restore(self, entries: Sequence[Envelope]) -> None:
@@ -56,21 +69,56 @@ class InboxStore(Protocol):
         """Entries after a sequence number."""
 
 
+class _Progress:
+    """How far the inbox is, with what was read and is not saved yet."""
+
+    def __init__(self, store: InboxStore) -> None:
+        self.status = store.status()
+        self.watermarks = dict(store.watermarks())
+        self.last_sequence = store.last_sequence()
+        last = store.page(after=self.last_sequence - 1, limit=1) if self.last_sequence else []
+        self.last_text = str(last[0].data["text"]) if last else ""
+        self.unsaved: list[Reading] = []
+        self.unsaved_ids: set[str] = set()
+
+    def note(self, reading: Reading, status: ProjectStatus) -> None:
+        """Go on by one reading."""
+        self.status = status
+        for source, reached in (*reading.skipped.items(), (reading.event.source, reading.event.sequence)):
+            self.watermarks[source] = max(self.watermarks.get(source, 0), reached)
+        self.unsaved.append(reading)
+        self.unsaved_ids.add(reading.event.id)
+
+
 class Inbox:
-    """Makes entries of one project's events. ``read`` is idempotent and total."""
+    """Makes entries of one project's events. ``read`` is idempotent and total. One thread.
+
+    What was read counts from ``save`` on. If that fails, all that was read since the last one has to be read again.
+    """
 
     def __init__(self, store: InboxStore, *, project_id: str, app: str, source: str, verbose: bool = False) -> None:
         self._store, self._project_id, self._app, self._source = store, project_id, app, source
         self._verbose = verbose
+        self._known: _Progress | None = None
 
     def is_early(self, envelope: Envelope) -> bool:
         """Whether events of the same source that came before this one have not been read yet."""
-        return envelope.sequence > self._store.watermarks().get(envelope.source, 0) + 1
+        return envelope.sequence > self._progress.watermarks.get(envelope.source, 0) + 1
 
     @property
     def is_new(self) -> bool:
         """Whether nothing was ever read or restored."""
-        return self._store.status() is None and not self._store.last_sequence()
+        return self._progress.status is None and not self._progress.last_sequence
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was read that is not saved yet."""
+        return bool(self._progress.unsaved)
+
+    @property
+    def status(self) -> ProjectStatus | None:
+        """The status after what was read last."""
+        return self._progress.status
 
     def restore(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Take over entries that were made before this inbox lost its store; their events make no others.
@@ -79,43 +127,66 @@ class Inbox:
             ValidationError: they are none.
         """
         made = [InboxEntry.model_validate(entry) for entry in entries]
+        self._known = None
         self._store.restore([self._entry_envelope(entry, datetime.fromisoformat(entry.time)) for entry in made])
 
-    def read(self, envelope: Envelope, event: Event | None) -> Envelope | None:
-        """Read one event; returns the entry made of it, or None if it makes none or was read before."""
-        if self.is_early(envelope) or self._store.has_read(envelope.id):
-            return None
+    def read(self, envelope: Envelope, event: Event | None) -> None:
+        """Read one event, unless it was read before or comes too early."""
+        progress = self._progress
+        if self.is_early(envelope) or envelope.id in progress.unsaved_ids or self._store.has_read(envelope.id):
+            return
         time = envelope.time.isoformat()
-        status = self._store.status() or first_status(self._project_id, time).model_copy(update={"app": self._app})
-        if event is None:
-            self._store.append(envelope, status, None)
-            return None
-        status = follow(status, event, time)
-        is_restored = self._store.was_restored(envelope.id)
-        entry = None if is_restored else self._entry(envelope, event, status)
-        if is_restored:
-            last = self._store.last_sequence()
-            news = {"entries": last, "last_entry": self._store.page(after=last - 1, limit=1)[0].data["text"]}
-            status = status.model_copy(update=news)
-        if entry is not None:
-            news = {"entries": entry.sequence, "last_entry": entry.data["text"]}
-            status = status.model_copy(update=news)
-        skipped = {event.source: event.last} if isinstance(event, EventsMissing) else None
-        self._store.append(envelope, status, entry, skipped=skipped)
-        return entry
+        status = progress.status or first_status(self._project_id, time).model_copy(update={"app": self._app})
+        reading = Reading(envelope)
+        if event is not None:
+            status = follow(status, event, time)
+            reading = self._reading(envelope, event, status)
+            status = status.model_copy(update={"entries": progress.last_sequence, "last_entry": progress.last_text})
+        progress.note(reading, status)
+
+    def save(self) -> list[bytes]:
+        """Make durable what was read, in one write; returns the entries made of it, in their order.
+
+        Raises:
+            StoreUnavailableError: it is as if nothing had been read since the last time.
+        """
+        progress, readings = self._progress, self._progress.unsaved
+        if progress.status is None or not readings:
+            return []
+        try:
+            self._store.append(readings, progress.status)
+        except StoreUnavailableError:
+            self._known = None
+            raise
+        progress.unsaved, progress.unsaved_ids = [], set()
+        return [reading.entry for reading in readings if reading.number]
 
     def status_envelope(self, time: datetime) -> Envelope | None:
         """The status as it is published, if there is one."""
-        status = self._store.status()
+        status = self.status
         if status is None:
             return None
         return self._envelope(STATUS_TYPE, f"{self._project_id}:status:{status.entries}", time, status.model_dump())
+
+    @property
+    def _progress(self) -> _Progress:
+        if self._known is None:
+            self._known = _Progress(self._store)
+        return self._known
+
+    def _reading(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Reading:
+        skipped = {event.source: event.last} if isinstance(event, EventsMissing) else {}
+        entry = None if self._store.was_restored(envelope.id) else self._entry(envelope, event, status)
+        if entry is None:
+            return Reading(envelope, skipped=skipped)
+        self._progress.last_sequence, self._progress.last_text = entry.sequence, str(entry.data["text"])
+        return Reading(envelope, entry.sequence, entry.encode(), skipped)
 
     def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
         line = line_of(event, verbose=self._verbose, is_stopping=status.phase == "stopping")
         if line is None or (Phase(status.phase).is_terminal and _is_of_observer(event)):
             return None
-        sequence = self._store.last_sequence() + 1
+        sequence = self._progress.last_sequence + 1
         entry = InboxEntry(
             project_id=self._project_id,
             sequence=sequence,

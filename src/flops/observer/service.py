@@ -20,16 +20,19 @@ from flops.wire.limits import EVENT
 from flops.wire.requests import ReadEvents, ReadInbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from flops.delivery.requests import RequestClient
     from flops.delivery.service import ServiceContext
+    from flops.ports import Delivery
 
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.0
 CATCH_UP_TIMEOUT_S: Final = 5.0
 LOOK_AGAIN_S: Final = 60.0
+READ_AT_ONCE: Final = 200
+READ_AT_ONCE_BYTES: Final = 1_000_000
 PAGE: Final = 500
 PATIENCE_S: Final = 60.0
 BEHIND: Final = "Some of what happened is missing here for {:g} s by now. It follows as soon as the manager tells it."
@@ -87,10 +90,10 @@ class Observer:
                 self._insist(self._catch_up)
                 self._publish_status()
                 continue
-            delivery = self._events.receive(WAIT_S)
-            if delivery is not None:
-                self._insist(partial(self._hear, delivery.topic, delivery.payload))
-                delivery.acknowledge()
+            deliveries = self._receive()
+            if self._insist(partial(self._hear_all, deliveries)):
+                for delivery in deliveries:
+                    delivery.acknowledge()
             if time.monotonic() >= self._look_at:
                 self._insist(self._catch_up)
             self._insist(self._say_if_behind)
@@ -100,19 +103,42 @@ class Observer:
         self._keeper.close()
         return is_complete
 
-    def _insist(self, read: Callable[[], None]) -> None:
-        """Read, as often as it takes until the disk has room for it; what was read before makes no second entry."""
+    def _receive(self) -> list[Delivery]:
+        """What is there, after waiting for the first of it: together it costs one durable write."""
+        deliveries: list[Delivery] = []
+        size_bytes = 0
+        while len(deliveries) < READ_AT_ONCE and size_bytes < READ_AT_ONCE_BYTES:
+            delivery = self._events.receive(0 if deliveries else WAIT_S)
+            if delivery is None:
+                break
+            deliveries.append(delivery)
+            size_bytes += len(delivery.payload)
+        return deliveries
+
+    def _insist(self, read: Callable[[], None]) -> bool:
+        """Read, as often as it takes until the disk has room for it; False if stopped before.
+
+        What was read before makes no second entry.
+        """
         while not self._context.stopping.is_set():
             try:
-                return read()
+                read()
             except StoreUnavailableError as error:
                 log.error("entries wait", extra={"reason": str(error)})  # noqa: TRY400  the reason says it all
                 self._context.stopping.wait(WAIT_S)
-        return None
+            else:
+                return True
+        return False
 
     def _has_ended(self) -> bool:
-        status = self._store.status()
+        status = self._inbox.status
         return status is not None and Phase(status.phase).is_terminal
+
+    def _hear_all(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if not (self._has_caught_up and self._has_ended()):
+                self._hear(delivery.topic, delivery.payload)
+        self._save()
 
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
@@ -142,7 +168,8 @@ class Observer:
 
     def _catch_up(self) -> None:
         """Read what the manager has of this project, from where the last catching up ended."""
-        more = True
+        self._save()
+        more, position = True, self._position
         self._look_at = time.monotonic() + WAIT_S
         while more and not self._context.stopping.is_set():
             question = ReadEvents(project_id=self._project_id, after=self._position, limit=PAGE)
@@ -154,7 +181,9 @@ class Observer:
                 return
             for item in answer["events"]:
                 self._read(envelope_of("request/events", item["envelope"]))
-                self._position = max(self._position, int(item["position"]))
+                position = max(position, int(item["position"]))
+            self._save()
+            self._position = position
             more = bool(answer["more"])
         self._is_behind, self._has_caught_up = False, True
         self._look_at = time.monotonic() + LOOK_AGAIN_S
@@ -179,6 +208,7 @@ class Observer:
                     data=said.model_dump(mode="json"),
                 )
             )
+            self._save()
 
     def _read(self, envelope: Envelope) -> None:
         try:
@@ -186,10 +216,15 @@ class Observer:
         except UndecodableMessageError as error:
             log.warning("event without an entry", extra={"topic": error.topic, "reason": error.reason})
             event = None
+        self._inbox.read(envelope, event)
+
+    def _save(self) -> None:
+        """Make durable what was read, and tell it; the status is told once, however much that is."""
+        if not self._inbox.has_news:
+            return
         with self._keeper.sending:
-            entry = self._inbox.read(envelope, event)
-            if entry is not None:
-                self._context.bus.publish(self._topic, entry.encode())
+            for entry in self._inbox.save():
+                self._context.bus.publish(self._topic, entry)
         self._publish_status()
 
     def _publish_status(self) -> None:

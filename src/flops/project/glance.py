@@ -18,8 +18,11 @@ def first_status(project_id: str, time: str) -> ProjectStatus:
 
 def follow(status: ProjectStatus, event: e.Event, time: str) -> ProjectStatus:
     """The status after an event. News that no status can hold (anybody may publish events) are none."""
+    news = _news(status, event)
+    if not news:
+        return status.model_copy(update={"updated": time})
     try:
-        return ProjectStatus.model_validate({**status.model_dump(), **_news(status, event), "updated": time})
+        return ProjectStatus.model_validate({**status.model_dump(), **news, "updated": time})
     except ValidationError:
         return status.model_copy(update={"updated": time})
 

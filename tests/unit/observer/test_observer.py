@@ -16,6 +16,7 @@ from tests.brokers import wait_until
 from flops.adapters.sqlite_inbox import SqliteInbox
 from flops.delivery.requests import RequestClient, answer
 from flops.delivery.service import ServiceContext, ServiceIdentity
+from flops.errors import StoreUnavailableError
 from flops.observer import service
 from flops.observer.inbox import Inbox
 from flops.observer.rendering import line_of
@@ -27,11 +28,13 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from flops.adapters.memory_bus import MemoryBroker
+    from flops.observer.inbox import Reading
     from flops.ports import Bus
+    from flops.wire.requests import ProjectStatus
 
 ID = "0123456789abcdef01234567"
 MANAGER = "/manager"
@@ -366,8 +369,11 @@ def test_any_order_with_repetitions_and_catching_up_gives_the_same_entries(data:
     story = [*STORY, *END]
     for envelope in data.draw(st.lists(st.sampled_from(story), max_size=30)):
         inbox.read(envelope, envelope.event())
+        if data.draw(st.booleans()):
+            inbox.save()
     for envelope in story:
         inbox.read(envelope, envelope.event())
+    inbox.save()
 
     assert [entry.sequence for entry in store.entries] == list(range(1, 7))
     assert len({entry.id for entry in store.entries}) == 6
@@ -386,6 +392,7 @@ def test_the_last_word_is_the_last_whatever_becomes_of_the_observer() -> None:
         inbox.read(envelope, envelope.event())
     for envelope in (END[1].model_copy(update={"sequence": 6, "id": "6"}), told(7, hung)):
         inbox.read(envelope, envelope.event())
+    inbox.save()
 
     texts = [entry.data["text"] for entry in store.entries]
     assert "observ1.0 crashed and was restarted" in texts[-2]
@@ -399,11 +406,53 @@ def test_an_entry_of_a_large_event_stays_small() -> None:
         round=1, rounds=3, accuracy=0.5, loss=1.0, duration_s=1, participants=participants, is_best=True
     )
 
-    entry = inbox.read(told(1, large), large)
+    inbox.read(told(1, large), large)
+    (entry,) = inbox.save()
 
-    assert entry is not None
-    assert entry.data["data"] == {}
-    assert len(entry.encode()) < 4 * e.MAX_TEXT
+    assert decode_envelope("inbox", entry).data["data"] == {}
+    assert len(entry) < 4 * e.MAX_TEXT
+
+
+def test_what_could_not_be_saved_is_read_again() -> None:
+    store = _MemoryInbox()
+    inbox = Inbox(store, project_id=ID, app="projx", source="/observer/o.0/inbox")
+    inbox.read(STORY[0], STORY[0].event())
+    store.is_full = True
+    with pytest.raises(StoreUnavailableError):
+        inbox.save()
+    store.is_full = False
+
+    assert inbox.save() == []
+    for envelope in STORY[:2]:
+        inbox.read(envelope, envelope.event())
+    entries = [decode_envelope("inbox", entry) for entry in inbox.save()]
+
+    assert [entry.sequence for entry in entries] == [1, 2]
+    assert store.entries == entries
+    assert inbox.save() == []
+
+
+def test_what_waits_together_costs_one_write(desk: Desk) -> None:
+    words = [told(number, e.Warned(message=f"word {number}"), source="/learner/l.0") for number in range(1, 101)]
+    writes: list[int] = []
+    has_begun, may_go_on = threading.Event(), threading.Event()
+    desk.start()
+    append = desk.store.append
+
+    def slow_append(readings: Sequence[Reading], status: ProjectStatus) -> None:
+        writes.append(len(readings))
+        has_begun.set()
+        may_go_on.wait(20)
+        append(readings, status)
+
+    desk.store.append = slow_append  # type: ignore[method-assign]
+    desk.happen(STORY[0])
+    assert has_begun.wait(20)
+    desk.happen(*words)
+    may_go_on.set()
+
+    assert desk.await_entries(101)[1:] == [f"word {number}" for number in range(1, 101)]
+    assert writes == [1, 100]
 
 
 def test_every_failure_has_a_line_with_its_reason() -> None:
@@ -427,6 +476,7 @@ class _MemoryInbox:
         self._status: Any = None
         self._watermarks: dict[str, int] = {}
         self._read: set[str] = set()
+        self.is_full = False
 
     def status(self) -> Any:  # noqa: ANN401  as the port
         return self._status
@@ -440,20 +490,16 @@ class _MemoryInbox:
     def last_sequence(self) -> int:
         return len(self.entries)
 
-    def append(
-        self,
-        read: Envelope,
-        status: Any,  # noqa: ANN401
-        entry: Envelope | None,
-        *,
-        skipped: Mapping[str, int] | None = None,
-    ) -> None:
-        self._read.add(read.id)
+    def append(self, readings: Sequence[Reading], status: ProjectStatus) -> None:
+        if self.is_full:
+            raise StoreUnavailableError("inbox", "the disk is full")
         self._status = status
-        reached = {**(skipped or {}), read.source: read.sequence}
-        self._watermarks |= {source: max(self._watermarks.get(source, 0), to) for source, to in reached.items()}
-        if entry is not None:
-            self.entries.append(entry)
+        for reading in readings:
+            self._read.add(reading.event.id)
+            reached = {**reading.skipped, reading.event.source: reading.event.sequence}
+            self._watermarks |= {source: max(self._watermarks.get(source, 0), to) for source, to in reached.items()}
+            if reading.number:
+                self.entries.append(decode_envelope("inbox", reading.entry))
 
     def restore(self, entries: Sequence[Envelope]) -> None:
         raise NotImplementedError
