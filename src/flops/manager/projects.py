@@ -18,7 +18,7 @@ from flops.project.state import Deadlines, Project
 from flops.project.workflow import step
 from flops.wire.envelope import Envelope
 from flops.wire.events import MANAGER, Event, EventsMissing, PhaseEntered, ProjectAccepted
-from flops.wire.limits import MAX_SOURCES
+from flops.wire.limits import MAX_SOURCES, MAX_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -166,7 +166,7 @@ class Projects:
             raise UndecodableMessageError(entry.type, f"only {observer} makes entries of this project")
         if not _is_next(record, entry):
             return record
-        news = {"entries": entry.sequence, "last_entry": str(entry.data.get("text", ""))}
+        news = {"entries": entry.sequence, "last_entry": str(entry.data.get("text", ""))[:MAX_TEXT]}
         record = replace(record, status=record.status.model_copy(update=news))
         return self._save(_with_watermark(record, entry), entries=[entry])
 
