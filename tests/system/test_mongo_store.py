@@ -1,13 +1,18 @@
-"""The manager with its memory in MongoDB, whose server is killed in the middle of projects."""
+"""Two managers with their memory in MongoDB: its server and one of them are killed in the middle of projects."""
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from tests.mongodb import ServerProcess, drop_database, new_database, start_server
 from tests.system.installation import Installation
-from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git
+from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git, until
+
+from flops.bootstrap import adapters
+from flops.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
     from tests.system.installation import Outcome
 
     Rehearsing = Callable[[Installation, dict[str, Any]], Rehearsal]
+
+LEASE_S = 3.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -31,9 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def remembering(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation that keeps its projects there, in a database of its own."""
     directory, url = tmp_path_factory.mktemp("remembering"), new_database(server)
-    made = Installation(
-        directory / "home", {"FLOPS_STORE_URL": url, "FLOPS_MANAGER_LEASE_S": "3", **slow_git(directory)}
-    )
+    settings = {"FLOPS_STORE_URL": url, "FLOPS_MANAGERS": "2", "FLOPS_MANAGER_LEASE_S": str(LEASE_S)}
+    made = Installation(directory / "home", {**settings, **slow_git(directory)})
     try:
         made.ok("up")
         put_rows(made, directory)
@@ -88,3 +94,31 @@ def test_the_server_is_away_for_longer_than_a_lease(
     assert refused.exit_code != 0
     assert "mongodb://127.0.0.1" in refused.stderr, refused.stderr
     assert_whole(project.end(), rounds=2)
+
+
+def test_a_manager_dies_and_the_server_with_it(
+    remembering: Installation, server: ServerProcess, rehearsing: Rehearsing, stage: Stage
+) -> None:
+    stage.set_up().hold(2)
+    project = rehearsing(remembering, stage.sla(rounds=3))
+    stage.await_fitting(2)
+    with closing(adapters.store(Settings(remembering.home, store_url=remembering.extra["FLOPS_STORE_URL"]))) as store:
+
+        def owner() -> str:
+            record = store.load(project.project_id)
+            assert record is not None
+            return record.owner
+
+        def is_replaced() -> bool:
+            for process in remembering.instances(former):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            return owner() != former
+
+        former = owner()
+        server.kill()
+        server.start()
+        until(is_replaced, f"{former} is replaced", LEASE_S + 30)
+    stage.release(2)
+
+    assert_whole(project.end(), rounds=3)
