@@ -87,6 +87,15 @@ def test_a_restart_adds_parameters_and_reopens_the_run(tracking: Tracking, track
     stored = stored_run(tracking_url, run)
     assert stored["info"]["status"] == "RUNNING"
     assert pairs(stored["data"]["params"])["strategy"] == "FedAvg"
+    assert pairs(stored["data"]["tags"])["strategy"] == "other"
+    assert "commit" not in pairs(stored["data"]["tags"])
+
+
+def test_a_retry_at_another_commit_says_so(tracking: Tracking, tracking_url: str, project_id: str) -> None:
+    run = tracking.start_run(project_id, PARAMETERS)
+    assert tracking.start_run(project_id, {**PARAMETERS, "commit": "decade"}) == run
+    tags = pairs(stored_run(tracking_url, run)["data"]["tags"])
+    assert (tags["commit"], tags["mlflow.source.git.commit"]) == ("decade", "decade")
 
 
 def test_a_deleted_experiment_is_found_again(tracking: Tracking, tracking_url: str, project_id: str) -> None:

@@ -48,8 +48,9 @@ class MlflowTracking:
         elif run["info"]["status"] != "RUNNING":
             self._rest.call("POST", "runs/update", {"run_id": run["info"]["run_id"], "status": "RUNNING"})
         run_id = run["info"]["run_id"]
-        known = {parameter["key"] for parameter in run["data"].get("params", [])}
+        known = {parameter["key"]: parameter.get("value", "") for parameter in run["data"].get("params", [])}
         self._log_parameters(run, {_key(key): value for key, value in parameters.items() if _key(key) not in known})
+        self._note_changes(run_id, {key: value for key, value in parameters.items() if _key(key) in known}, known)
         return TrackedRun(experiment_id, run_id, f"{self._url}/#/experiments/{experiment_id}/runs/{run_id}")
 
     def log_round(self, run: TrackedRun, round_number: int, metrics: Mapping[str, float]) -> None:
@@ -145,6 +146,16 @@ class MlflowTracking:
             if len(value) > MAX_PARAMETER_CHARS:
                 name = f"{key}.{_text_format(value)}"
                 self._rest.upload(f"{run['info']['artifact_uri']}/parameters/{name}", value.encode())
+
+    def _note_changes(self, run_id: str, parameters: Mapping[str, str], known: Mapping[str, str]) -> None:
+        """MLflow changes no parameter: what a retried project has otherwise than before becomes a tag of that name."""
+        changed = {key: value for key, value in parameters.items() if known[_key(key)] != _cut(value)}
+        tags = {_key(key): _cut(value) for key, value in changed.items()}
+        if "commit" in changed:
+            tags["mlflow.source.git.commit"] = changed["commit"]
+        if tags:
+            told = [{"key": key, "value": value} for key, value in tags.items()]
+            self._rest.call("POST", "runs/log-batch", {"run_id": run_id, "tags": told})
 
     def _replace_logged_model(self, run: TrackedRun, model: Path, round_number: int) -> None:
         try:
