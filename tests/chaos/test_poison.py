@@ -132,7 +132,7 @@ def test_a_flood_of_bad_messages(
     memory_bytes = manager.memory_info().rss
 
     pourer = pour(5 * FLOOD_PER_S, *topics)
-    during = []
+    during: list[float] = []
     while pourer.poll() is None and len(during) < 20:
         during.append(took_s(lambda: scripted.ask("projects", ListProjects(limit=1))))
     accepted = took_s(lambda: scripted.start(f"flooded-{where}"))

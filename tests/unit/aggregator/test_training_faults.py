@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pytest
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Where rounds are counted, every learner takes part in each: a slow start (the machine is busy) must not change that.
-BOTH: Final = {"min_available_clients": 2, "min_fit_clients": 2, "min_evaluate_clients": 2}
-PATIENT: Final = {"deploy_deadline_s": PATIENCE_S, "round_deadline_s": PATIENCE_S, "learner_return_s": PATIENCE_S}
+BOTH: Final[dict[str, Any]] = {"min_available_clients": 2, "min_fit_clients": 2, "min_evaluate_clients": 2}
+PATIENT: Final[dict[str, Any]] = {
+    "deploy_deadline_s": PATIENCE_S,
+    "round_deadline_s": PATIENCE_S,
+    "learner_return_s": PATIENCE_S,
+}
 
 
 def start_learners(training: Training, *models: FakeModel) -> list[Running]:
