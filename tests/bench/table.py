@@ -33,6 +33,13 @@ class Table:
         self.rows.append(row)
         assert row.is_reached, f"{row.name}: {row.measured}, but {row.bound} is required"
 
+    def at_least(self, name: str, measured: float, bound: float, unit: str, *, detail: str = "") -> None:
+        """Note a measurement and require it to be at least ``bound``."""
+        shown = f"{measured:.3g}{unit}" + (f" ({detail})" if detail else "")
+        row = Row(name, shown, f"≥ {bound:g}{unit}", measured >= bound)
+        self.rows.append(row)
+        assert row.is_reached, f"{row.name}: {row.measured}, but {row.bound} is required"
+
     def not_measured(self, name: str, bound: str, reason: str) -> None:
         """Note what could not be measured on this machine, and why."""
         self.rows.append(Row(name, reason, bound, None))
