@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from flops.delivery.requests import answer, refuse
-from flops.errors import InvalidSlaError, NotFoundError
+from flops.errors import FlopsError, InvalidSlaError
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
@@ -27,7 +27,7 @@ class Manager:
     bus: Bus
     topics: Topics = field(default_factory=Topics)
     replies: dict[str, Reply] = field(default_factory=dict)
-    pages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    pages: dict[str, list[Reply]] = field(default_factory=dict)
     heard: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     questions: list[Envelope] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -47,7 +47,7 @@ class Manager:
         if isinstance(reply, InvalidSlaError):
             faults = [{"path": fault.path, "message": fault.message} for fault in reply.errors]
             refuse(self.bus, delivery, question, reply, errors=faults)
-        elif isinstance(reply, NotFoundError):
+        elif isinstance(reply, FlopsError):
             refuse(self.bus, delivery, question, reply)
         else:
             answer(self.bus, delivery, question, cast("dict[str, Any]", reply))

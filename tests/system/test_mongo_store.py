@@ -86,6 +86,7 @@ def test_the_server_is_away_for_longer_than_a_lease(
     stage.set_up().hold("clone")
     project = rehearsing(remembering, stage.sla(rounds=2, ml_repo_url=stage.slow_url))
     stage.await_cloning()
+    project.await_entry("service.deployed")
     server.kill()
     stage.release("clone")
     refused = remembering.flops("project", "show", project.project_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +15,13 @@ from flops.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     BrokerUnreachableError,
+    FlopsError,
     NoAnswerError,
     NotFoundError,
+    OrchestratorUnavailableError,
+    OverloadedError,
+    RequestRefusedError,
+    StoreUnavailableError,
     UndecodableMessageError,
 )
 from flops.wire.envelope import decode_envelope
@@ -30,7 +36,9 @@ COLOURS: Final = {"info": None, "success": "green", "warning": "yellow", "error"
 SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
 LAST_WORDS: Final = {"project.completed": 0, "project.failed": EXIT_FAILED, "project.cancelled": EXIT_CANCELLED}
 ENDED: Final = {"completed", "failed", "cancelled"}
+PASSING: Final = frozenset({StoreUnavailableError.code, OrchestratorUnavailableError.code, OverloadedError.code})
 POLL_S: Final = 1.0
+SILENCE_S: Final = 15.0
 FIRST_DETAILS: Final = 6
 LAST_DETAILS: Final = 9
 MARGIN: Final = " " * 11
@@ -52,7 +60,7 @@ def forgotten(session: Session, project_id: str) -> int:
     """How many of the first entries are not kept any more."""
     told = 0
     if (first := next(history(session, project_id), None)) is None:
-        told = int(session.ask("project", ShowProject(project_id=project_id))["status"]["entries"])
+        told = int(session.ask("project", ShowProject(project_id=project_id))["status"].get("entries", 0))
         first = next(history(session, project_id), None) if told else None  # the first may have come just now
     return int(first["sequence"]) - 1 if first else told
 
@@ -62,31 +70,43 @@ def follow(session: Session, project_id: str, *, after: int = 0) -> Iterator[Ent
 
     One that was retried has more than one last word.
 
-    What a broken connection or a restarted broker has lost is asked for, as often as it takes.
+    What a broken connection or a restarted broker has lost is asked for, as often as it takes. If the project has ended
+    and nobody tells it, since its observer is gone for good, this ends without a last word.
     """
     subscription = session.bus.subscribe(session.topics.project_inbox(project_id))
     connection, shown, heard = 0, after, after
+    silent_since, is_over = time.monotonic(), False
     while True:
         entries: list[Entry] = []
-        if heard > shown or connection != session.bus.connection_count:
-            current = session.bus.connection_count
-            try:
-                entries = list(history(session, project_id, after=shown))
-                connection = current
-            except (BrokerUnreachableError, NoAnswerError):
-                if not connection:
-                    raise
+        if is_over or heard > shown or connection != session.bus.connection_count:
+            entries, connection = _missed(session, project_id, shown, connection)
+        if is_over and not entries:
+            return
         if not entries and (delivery := subscription.receive(POLL_S)):
             delivery.acknowledge()
             entries = _entries_in(delivery.topic, delivery.payload)
         for entry in entries:
             heard = max(heard, int(entry["sequence"]))
             if entry["sequence"] == shown + 1:
-                shown += 1
+                shown, silent_since = shown + 1, time.monotonic()
                 yield entry
                 is_last = entry["event_type"] in LAST_WORDS and entry is entries[-1]
                 if is_last and has_ended(session, project_id):
                     return
+        is_over = False
+        if time.monotonic() - silent_since > SILENCE_S:
+            silent_since, is_over = time.monotonic(), bool(_end_of(session, project_id))
+
+
+def _missed(session: Session, project_id: str, shown: int, connection: int) -> tuple[list[Entry], int]:
+    """The entries after one, and the connection that they were asked for over; only the first time has to succeed."""
+    current = session.bus.connection_count
+    try:
+        return list(history(session, project_id, after=shown)), current
+    except (BrokerUnreachableError, NoAnswerError, RequestRefusedError) as error:
+        if not connection or not _may_pass(error):
+            raise
+        return [], connection
 
 
 def has_ended(session: Session, project_id: str) -> bool:
@@ -95,7 +115,27 @@ def has_ended(session: Session, project_id: str) -> bool:
         shown = session.ask("project", ShowProject(project_id=project_id))
     except (BrokerUnreachableError, NoAnswerError, NotFoundError):
         return True
+    except RequestRefusedError as error:
+        if not _may_pass(error):
+            raise
+        return True
     return shown["status"]["phase"] in ENDED
+
+
+def _end_of(session: Session, project_id: str) -> str:
+    """The phase that a project has ended in; nothing if it goes on or nobody answers."""
+    try:
+        phase = str(session.ask("project", ShowProject(project_id=project_id))["status"]["phase"])
+    except (BrokerUnreachableError, NoAnswerError, RequestRefusedError) as error:
+        if not _may_pass(error):
+            raise
+        return ""
+    return phase if phase in ENDED else ""
+
+
+def _may_pass(error: FlopsError) -> bool:
+    """Whether it may be answered later what is not answered now, as while the managers' store is away."""
+    return not isinstance(error, RequestRefusedError) or error.refusal_code in PASSING
 
 
 def _entries_in(topic: str, payload: bytes) -> list[Entry]:
@@ -113,7 +153,10 @@ def watch(session: Session, project_id: str, show: Callable[[Entry], None], *, a
         for entry in follow(session, project_id, after=after):
             show(entry)
             last = entry["event_type"]
-        return LAST_WORDS[last]
+        if last not in LAST_WORDS:
+            last = f"project.{_end_of(session, project_id)}"
+            say(f"The project has ended, but its observer has not told how. See: flops project show {project_id}")
+        return LAST_WORDS.get(last, EXIT_FAILED)
     except KeyboardInterrupt:
         say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f")
     return EXIT_INTERRUPTED
@@ -122,8 +165,8 @@ def watch(session: Session, project_id: str, show: Callable[[Entry], None], *, a
 def show_entry(entry: Entry) -> None:
     """One entry as a line, with its details and its next step below."""
     severity = str(entry["severity"])
-    time = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
-    line = f"{time} {SIGNS[severity]} {visible(entry['text'])}"
+    clock = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
+    line = f"{clock} {SIGNS[severity]} {visible(entry['text'])}"
     click.echo(click.style(line, fg=COLOURS[severity]) if COLOURS[severity] else line)
     for detail in _shortened(visible(entry["details"].rstrip()).splitlines()):
         click.echo(click.style(f"{MARGIN}| {detail}", dim=True))

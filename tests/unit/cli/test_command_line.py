@@ -14,7 +14,7 @@ from tests.doubles.answers import ID, OTHER_ID, status
 from flops.bootstrap import adapters, installation
 from flops.cli.broker import write_client_options
 from flops.cli.inbox import show_entry
-from flops.errors import EXIT_UNREACHABLE, InvalidSlaError, NotFoundError, SlaFault
+from flops.errors import EXIT_UNREACHABLE, InvalidSlaError, NotFoundError, SlaFault, StoreUnavailableError
 from flops.ports import StoredPartition
 from flops.settings import BrokerAccess
 from flops.sla_library import find_sla
@@ -183,6 +183,18 @@ def test_watching_ends_with_the_projects_own_exit_code(flops: Callable[..., Outc
     assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2]
 
 
+def test_a_project_that_ends_without_its_observer_is_not_watched_for_ever(
+    flops: Callable[..., Outcome], manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flops.cli.inbox.POLL_S", 0.01)
+    monkeypatch.setattr("flops.cli.inbox.SILENCE_S", 0.0)
+    manager.replies["inbox"] = {"entries": [], "more": False}
+    manager.replies["project"] = {"status": status(phase="failed"), "sla": {}, "services": []}
+    done = flops("project", "inbox", ID, "-f")
+    assert done.exit_code == 1
+    assert f"flops project show {ID}" in done.stderr
+
+
 def test_of_a_retried_project_only_the_last_end_ends_the_watching(
     flops: Callable[..., Outcome], manager: Manager
 ) -> None:
@@ -246,6 +258,20 @@ def test_an_inbox_that_is_kept_no_more_is_told_of_and_not_waited_for(
         done = flops("project", "inbox", ID, *options)
         assert (done.exit_code, done.stdout) == (0, "")
         assert "The first 1,234 entries are kept no more" in done.stderr
+
+
+def test_watching_goes_on_while_the_store_is_away(
+    flops: Callable[..., Outcome], manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flops.cli.inbox.POLL_S", 0.01)
+    monkeypatch.setattr("flops.cli.inbox.SILENCE_S", 0.0)
+    manager.pages["inbox"] = [{"entries": [entry(1)], "more": False}] * 2
+    manager.pages["project"] = [StoreUnavailableError("mongodb://h", "it is away")] * 3
+    manager.replies["inbox"] = {"entries": [entry(2, "project.completed")], "more": False}
+    manager.replies["project"] = {"status": status(phase="completed")}
+    done = flops("project", "inbox", ID, "-f", "--json")
+    assert done.exit_code == 0
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2]
 
 
 def test_ctrl_c_detaches_and_says_how_to_come_back(
