@@ -34,7 +34,8 @@ class InferenceService:
     def start(self, python: Path, model: Path) -> None:
         """Begin to serve ``model``; ``is_ready`` is set with the first event."""
         events = SimpleNamespace(publish=self._hear, wait_confirmed=self._confirm)
-        context = cast("Any", SimpleNamespace(directory=self.directory, events=events, stopping=self.stopping))
+        facts = SimpleNamespace(config={}, directory=self.directory, events=events, stopping=self.stopping)
+        context = cast("Any", facts)
         self.thread = threading.Thread(
             target=lambda: self.exit_codes.append(run(context, python, model, self.urls.append))
         )
