@@ -31,7 +31,7 @@ def main() -> None:
 
     def hear(_: Client, __: object, message: MQTTMessage) -> None:
         if MOMENT.search(message.payload):
-            heard.append((time.monotonic(), message.payload))
+            heard.append((time.monotonic(), bytes(message.payload)))
         if len(heard) >= wanted["count"]:
             done.set()
 

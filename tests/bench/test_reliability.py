@@ -153,7 +153,7 @@ def requests_for(house: House, names: Sequence[str], reply_to: str) -> list[byte
 
 def await_answers(replies: Subscription, count: int) -> list[str]:
     """The ids of the accepted projects."""
-    accepted = []
+    accepted: list[str] = []
     while len(accepted) < count:
         delivery = replies.receive(PATIENCE_S)
         assert delivery is not None, f"{count - len(accepted)} requests without an answer"
@@ -284,7 +284,9 @@ def test_a_thousand_projects_at_once(table: Table, tmp_path: Path) -> None:
         replies = bus.subscribe(house.topics.reply("load"))
         manager = psutil.Process(house.manager.pid)
         settle(house)
-        sizes, ids, asked = [manager.memory_info().rss], [], []
+        sizes = [manager.memory_info().rss]
+        ids: list[str] = []
+        asked: list[float] = []
         begun = time.monotonic()
         for half in range(2):
             names = [f"{half}:{number}" for number in range(PROJECTS // 2)]
