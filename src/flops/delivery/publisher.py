@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -128,7 +128,8 @@ class OutboxKeeper:
         if connection == self._connection and time.monotonic() < self._due:
             return
         with self.sending:
-            self._outbox.confirm(self._project_id, self._watermark)  # what was made anew may be confirmed already
+            with suppress(StoreUnavailableError):  # a full disk is no reason to say nothing
+                self._outbox.confirm(self._project_id, self._watermark)  # what was made anew may be confirmed already
             unconfirmed = self._outbox.unconfirmed(self._project_id, RESEND_AT_ONCE)
             for _, payload in unconfirmed:
                 self._bus.publish(self._topic, payload)

@@ -179,7 +179,6 @@ class Conversation:
                 self._remind()
 
     def _hear(self, delivery: Delivery) -> None:
-        """Take one message. What cannot be used is logged, and changes nothing."""
         try:
             instance = self._topics.instance_of(delivery.topic)
             if instance is not None:
