@@ -136,7 +136,7 @@ def test_a_repository_that_is_not_there_is_told(repositories: Repositories, tmp_
     assert caught.value.url == url
     assert not caught.value.retryable
     assert "not appear to be a git repository" in caught.value.reason
-    assert caught.value.remedy
+    assert caught.value.remedy.startswith("Check the path")
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1/o/r", "git://127.0.0.1:1/o/r", "ssh://git@127.0.0.1:1/o/r"])

@@ -34,6 +34,7 @@ _ACCESS: Final = (
     "If the repository is private, give the user who runs FLOps a git credential helper or an SSH key that may read "
     "it; 'git ls-remote URL' tells. If it is public, check the spelling."
 )
+_LOCAL: Final = "Check the path: it has to be a Git repository on this machine that the user who runs FLOps may read."
 _REACH: Final = "Check that the host can be reached from this machine (VPN, proxy, firewall) and try again."
 _FULL: Final = "No space left on device"
 # What git says, and what to try: the first that matches is told to the user.
@@ -192,6 +193,8 @@ def _failure(url: str, child: FinishedChild, timeout_s: float) -> RepositoryUnav
         return RepositoryUnreachableError(shown, f"it did not answer within {timeout_s:g} s", remedy=remedy)
     said = without_credentials(child.errors)
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, said, re.IGNORECASE)), "")
+    if remedy == _ACCESS and url.startswith(("/", "file:")):
+        remedy = _LOCAL
     is_passing = _PASSING.search(said) and not _REFUSED.search(said)
     kind = RepositoryUnreachableError if is_passing else RepositoryUnavailableError
     return kind(shown, f"git says: {_last_words(said)}", remedy=remedy)

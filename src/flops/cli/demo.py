@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from flops.wire.sla import MockDataSla
+    from flops.wire.sla import MockDataSla, ProjectSla
 
 SAMPLES: Final = 12
 BRIGHTEST: Final = 16
@@ -41,13 +41,14 @@ def demo(sla: str, mock: str, *, keep: bool, as_json: bool) -> None:
 
     A demo that succeeds replaces the projects of the demos before; a project of your own is never touched.
     """
+    project, data = _checked(sla, mock)
     settings = adapters.read_settings()
     was_up = installation.is_up(settings)
     _headline("Starting FLOps")
     installation.up(settings, say)
     try:
         with session() as opened:
-            exit_code = _run(opened, sla, mock, as_json=as_json)
+            exit_code = _run(opened, project, data, as_json=as_json)
     finally:
         if not (keep or was_up):
             say("Stopping FLOps; nothing is deleted.")
@@ -57,11 +58,16 @@ def demo(sla: str, mock: str, *, keep: bool, as_json: bool) -> None:
     sys.exit(exit_code)
 
 
-def _run(opened: Session, sla: str, mock: str, *, as_json: bool) -> int:
+def _checked(sla: str, mock: str) -> tuple[ProjectSla, MockDataSla]:
+    """Both SLAs, before anything is started for them."""
     project, data = parse_project_sla(load_sla(sla).content), parse_mock_data_sla(load_sla(mock, "mocks").content)
     if DEPLOYING not in project.post_training_steps:
         message = "the demo asks the trained model, so it has to be deployed"
         raise InvalidSlaError([SlaFault("post_training_steps", message, f"Add {DEPLOYING!r}.")])
+    return project, data
+
+
+def _run(opened: Session, project: ProjectSla, data: MockDataSla, *, as_json: bool) -> int:
     _headline("Training data on the learner nodes")
     _provide(opened, data)
     _headline("One SLA, and everything else happens by itself")

@@ -230,6 +230,10 @@ class Requests:
 
     def _tracking(self, user: str) -> str:
         spec = tracking_server(user)
+        is_there = any(service.name == spec.name for service in self._orchestrator.services())
+        if not is_there and not self._store.projects(user):
+            remedy = "A tracking server comes with a user's first project; 'flops project list' shows whose there are."
+            raise NotFoundError("project of the user", user, remedy=remedy)
         self._orchestrator.create_app(spec.app)
         self._orchestrator.deploy(spec)
         url = self._placements.url_of(f"{spec.name}.0", timeout_s=TRACKING_TIMEOUT_S)

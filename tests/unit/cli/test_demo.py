@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from flops.cli import demo
-from flops.errors import InvalidSlaError, ProjectNotEndedError
+from flops.errors import ProjectNotEndedError
 from flops.settings import Settings
 from flops.sla_library import find_sla
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.doubles.answers import Outcome
 
     from flops.cli.session import Session
 
@@ -60,8 +63,9 @@ class Demos:
         monkeypatch.setattr(demo, "watch", self._watch)
         monkeypatch.setattr(demo, "_predict", lambda *_, **__: 0)
 
-    def run(self, sla: str = "digits_sklearn_small", *, as_json: bool = False) -> int:
-        return demo._run(cast("Session", self.asked), sla, "digits_multi", as_json=as_json)
+    def run(self, *, as_json: bool = False) -> int:
+        project, data = demo._checked("digits_sklearn_small", "digits_multi")
+        return demo._run(cast("Session", self.asked), project, data, as_json=as_json)
 
     def _watch(self, *_: object) -> int:
         self.asked.order.append("watch")
@@ -141,13 +145,15 @@ def test_how_a_demo_has_failed_is_a_result(demos: Demos, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out) == {"status": {"phase": "failed"}, "samples": []}
 
 
-def test_an_sla_whose_model_cannot_be_asked_is_refused_before_anything_is_done(demos: Demos, tmp_path: Path) -> None:
+def test_an_sla_whose_model_cannot_be_asked_is_refused_before_anything_is_started(
+    flops: Callable[..., Outcome], tmp_path: Path
+) -> None:
     sla = json.loads(find_sla("digits_sklearn_small").read_text())
     del sla["post_training_steps"]
     file = tmp_path / "sla.json"
     file.write_text(json.dumps(sla))
 
-    with pytest.raises(InvalidSlaError, match="deploy_trained_model_image"):
-        demos.run(str(file))
+    refused = flops("demo", "--sla", str(file), "--json")
 
-    assert demos.asked.order == []
+    assert (refused.exit_code, refused.error["errors"][0]["path"]) == (3, "post_training_steps")
+    assert not (tmp_path / "home").exists()
