@@ -19,6 +19,7 @@ from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
 from flops.errors import DataUnavailableError, FlopsError, ModelCodeError, TrackingUnavailableError
 from flops.learner.service import run as run_learner
+from flops.learning.literals import take_turns
 from flops.ports import StoredPartition, TrackedRun
 from flops.settings import MIB, Settings
 from flops.wire.confirmation import encode_watermarks
@@ -246,6 +247,7 @@ class Training:
         topics: Topics | None = None,
         **settings: object,
     ) -> None:
+        take_turns()  # all actors are threads of this process
         self.home, self.topics = home, topics or Topics()
         self.broker = MemoryBroker()
         self._connect = connect or (lambda name, will: self.broker.connect(name, will=will))

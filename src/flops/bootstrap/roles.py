@@ -24,6 +24,7 @@ from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
 from flops.errors import DeploymentRefusedError, FlopsError
+from flops.learning.literals import take_turns
 from flops.logs import log_to_stderr
 from flops.wire.events import MAX_TEXT, ServiceCrashed
 
@@ -220,6 +221,7 @@ class _Service:
         with _uncollected():
             from flops.aggregator.service import run  # noqa: PLC0415
 
+        take_turns()
         return run(self._context, model, adapters.tracking)
 
     def learner(self) -> int:
@@ -230,6 +232,7 @@ class _Service:
         with _uncollected():
             from flops.learner.service import run  # noqa: PLC0415
 
+        take_turns()
         node = self._identity.node
         connect = adapters.training_data(self._settings)
         return run(self._context, model, lambda: connect(node), write_arrow)
