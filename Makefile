@@ -2,7 +2,7 @@
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))) python3)
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +26,7 @@ test-servers: ## build the server that the tests of the MongoDB store need, unle
 
 test: setup-dev ## run the tests, without benchmarks and chaos tests
 	-@$(MAKE) --no-print-directory test-servers
-	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile
+	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: check-lint check-format check-types check-imports check-docs ## all checks of the code (-k: do not stop at the first)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import uuid
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 from tests.brokers import BrokerProcess, start_mosquitto
@@ -17,6 +18,18 @@ from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+TESTS: Final = Path(__file__).parent
+
+
+# What drives real processes waits most of its time: begun first, it fills the time in which others compute.
+LONGEST_FIRST: Final = ("system", "chaos", "integration", "contracts")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the suites of long tests first, so that no worker has one left when the others have ended."""
+    places = {suite: place for place, suite in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(places)))
 
 
 @pytest.fixture(scope="session")
