@@ -58,8 +58,32 @@ def settings_page(note: str) -> str:
     return f"""{note}
 # Settings
 
-FLOps is set by environment variables, read once when a process starts. Services get the settings that `flops up` was
-called with: to change one, call `flops down`, then `flops up` with the new value.
+A setting is looked for in this order, and `flops config show` says where each value comes from:
+
+1. the flag `flops --set SETTING=VALUE …`; next, the context that the flag `flops --context NAME …` names,
+2. the environment variable,
+3. the context that `FLOPS_CONTEXT` or the key `context` of a file names,
+4. `flops.toml` in the current folder,
+5. your own configuration, `~/.config/flops/flops.toml` (below `XDG_CONFIG_HOME` where that is set),
+6. the default.
+
+`flops --config FILE …` or `FLOPS_CONFIG` reads that file in place of both. In files a setting is named like its
+variable without `FLOPS_`, in small letters; a key that is no setting is an error with its line:
+
+```toml
+user = "Ada"
+
+[contexts.lab]
+broker_url = "mqtts://broker.lab.example.org"
+broker_username = "ada"
+broker_password_file = "/home/ada/.config/flops/lab-password"
+```
+
+Whatever names another broker names its credentials too: those of a weaker source are not sent to it. A file in the
+current folder that belongs to somebody else is refused.
+
+Settings are read once when a process starts. Services get the settings that `flops up` was called with, and read no
+file: to change one, call `flops down`, then `flops up` with the new value.
 
 | variable | default | meaning |
 |---|---|---|

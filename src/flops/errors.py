@@ -8,7 +8,10 @@ command ends with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CORRECT_THE_CODE = "Correct the ML repository's code and start the project again."
 EXIT_FAILED = 1
@@ -44,9 +47,22 @@ class InvalidSettingError(FlopsError):
     code = "settings.invalid"
     exit_code = EXIT_USAGE
 
-    def __init__(self, name: str, value: str, expected: str) -> None:
-        self.name, self.value, self.expected = name, value, expected
-        super().__init__(f"The setting {name} has the value {value!r}, but {expected} is expected.")
+    def __init__(self, name: str, value: str, expected: str, origin: str = "") -> None:
+        self.name, self.value, self.expected, self.origin = name, value, expected, origin
+        remedy = f"The value comes from: {origin}." if origin else ""
+        super().__init__(f"The setting {name} has the value {value!r}, but {expected} is expected.", remedy=remedy)
+
+
+class InvalidConfigurationError(FlopsError):
+    """A configuration file cannot be read, or says what no setting is; ``line`` counts from 1 (0: unknown)."""
+
+    code = "configuration.invalid"
+    exit_code = EXIT_USAGE
+
+    def __init__(self, path: str, line: int, reason: str, *, remedy: str = "") -> None:
+        self.path, self.line, self.reason = path, line, reason
+        place = f", line {line}" if line else ""
+        super().__init__(f"The configuration {path}{place}: {reason}.", remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,18 @@ class RequestRefusedError(FlopsError):
     ) -> None:
         self.refusal_code, self.errors = refusal_code, errors or []
         super().__init__(message, remedy=remedy)
+
+
+def exit_code_of(error: FlopsError) -> int:
+    """What a command ends with; an error that came over the wire ends it as the same error of this machine would."""
+    code = error.refusal_code if isinstance(error, RequestRefusedError) else error.code
+    return {kind.code: kind.exit_code for kind in _kinds(FlopsError)}.get(code, error.exit_code)
+
+
+def _kinds(kind: type[FlopsError]) -> Iterator[type[FlopsError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
 
 
 class OverloadedError(FlopsError):

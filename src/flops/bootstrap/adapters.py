@@ -16,18 +16,29 @@ if TYPE_CHECKING:
 
     from flops.adapters.local_images import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
+    from flops.configuration import Configuration
     from flops.ports import Bus, ImageBuilder, Orchestrator, Registry, Repositories, Store, Tracking, TrainingData
     from flops.retries import RetryPolicy
     from flops.settings import BrokerAccess, Settings
 
 CONNECT_TIMEOUT_S = 15.0
+SERVICE_FILE = "FLOPS_SERVICE_FILE"
 
 
 def read_settings() -> Settings:
-    """The settings of this process's environment."""
+    """The settings of this process: of a service's environment; elsewhere of flags, environment and files."""
     from flops.settings import Settings  # noqa: PLC0415  most commands of the CLI need nothing of it
 
-    return Settings.from_environment(os.environ)
+    if SERVICE_FILE in os.environ:  # whoever started the service has read the files
+        return Settings.from_environment(os.environ)
+    return configuration().settings()
+
+
+def configuration() -> Configuration:
+    """What is set, and where."""
+    from flops.configuration import CHOICE, read  # noqa: PLC0415
+
+    return read(os.environ, CHOICE.get())
 
 
 def topics(settings: Settings) -> Topics:

@@ -56,7 +56,7 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
     from flops.adapters.local_processes.client import ensure_daemon  # noqa: PLC0415
 
     report(_starting("local orchestrator", is_running=is_up(settings)))
-    client = ensure_daemon(settings, os.environ)
+    client = ensure_daemon(settings, adapters.configuration().environment())
     crashes = Crashes(client.processes)
     kind = "external"
     if not settings.broker_url:

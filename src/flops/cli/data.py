@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from flops.cli.completion import sla_argument
 from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_result, print_table, say
 from flops.cli.session import Session, session
@@ -28,7 +29,7 @@ POLL_S: Final = 1.0
 
 
 @click.command()
-@click.argument("file")
+@sla_argument("mocks")
 @json_option
 def mock_data(file: str, *, as_json: bool) -> None:
     """Put partitions of a dataset on the learner nodes, as a mock-data SLA FILE says.

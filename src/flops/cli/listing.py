@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from flops.cli.completion import service_argument
 from flops.cli.output import json_option, print_result, print_table, visible
 from flops.cli.session import Session, session
 from flops.errors import NotFoundError
@@ -41,7 +42,7 @@ def services(app: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("service")
+@service_argument
 @click.option(
     "--tail", "tail_lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many lines."
 )
@@ -49,8 +50,8 @@ def services(app: str, *, as_json: bool) -> None:
 def logs(service: str, tail_lines: int, *, as_json: bool) -> None:
     """Print the end of the output of a SERVICE or instance, also of one that has ended."""
     with session() as opened:
-        text = _output(opened, ReadLogs(service=service, tail_lines=tail_lines))
-    result = {"service": service, "text": text}
+        full_name, text = _output(opened, service, tail_lines)
+    result = {"service": full_name, "text": text}
     print_result(result, as_json=as_json, render=lambda: click.echo(visible(text), nl=not text.endswith("\n")))
 
 
@@ -65,12 +66,12 @@ def tracking(user: str, *, as_json: bool) -> None:
     print_result({"url": url}, as_json=as_json, render=lambda: click.echo(url))
 
 
-def _output(opened: Session, question: ReadLogs) -> str:
+def _output(opened: Session, service: str, tail_lines: int) -> tuple[str, str]:
+    """The full name of what was meant, and the end of its output; what has ended is known by its full name only."""
     try:
-        return str(opened.ask("logs", question)["text"])
+        return service, str(opened.ask("logs", ReadLogs(service=service, tail_lines=tail_lines))["text"])
     except NotFoundError as error:
-        listed = opened.ask("services", ListServices())["services"]
-        known = [item["id"] for service in listed for item in service["instances"]] + [item["name"] for item in listed]
-        raise NotFoundError(
-            "service or instance", question.service, remedy=error.remedy or did_you_mean(question.service, known)
-        ) from error
+        full = opened.instance(service)
+        if full == service:
+            raise error from None
+        return full, str(opened.ask("logs", ReadLogs(service=full, tail_lines=tail_lines))["text"])

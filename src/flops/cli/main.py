@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from flops.cli.groups import SuggestingGroup
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 DISTRIBUTION: Final = "flops-fl"
 COMMANDS: Final = {
@@ -27,6 +30,8 @@ COMMANDS: Final = {
     "services": ("flops.cli.listing", "List services and their instances."),
     "logs": ("flops.cli.listing", "Print the output of a service."),
     "dead-letters": ("flops.cli.dead_letters", "List, show and drop messages that could not be understood."),
+    "completion": ("flops.cli.completion", "Make your shell complete commands and live ids."),
+    "config": ("flops.cli.config", "Show what is set, and where each value comes from."),
     "broker": ("flops.cli.broker", "Say how other MQTT clients reach the broker."),
     "sla": ("flops.cli.sla", "List, show and validate SLA files."),
     "examples": ("flops.cli.examples", "List the example ML repositories, and make them."),
@@ -47,6 +52,13 @@ class LazyGroup(SuggestingGroup):
         command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell offers: the commands, likewise without importing them, and the options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  only a shell needs it
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The table of commands, without importing them."""
         with formatter.section("Commands"):
@@ -55,8 +67,21 @@ class LazyGroup(SuggestingGroup):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name=DISTRIBUTION, prog_name="flops")
-def cli() -> None:
+@click.option("--context", default="", metavar="NAME", help="Use the settings of this context of flops.toml.")
+@click.option("--config", "file", default="", metavar="FILE", help="Read this file, and no other flops.toml.")
+@click.option("--set", "values", multiple=True, metavar="SETTING=VALUE", help="Set a setting for this command.")
+def cli(context: str, file: str, values: tuple[str, ...]) -> None:
     """FLOps: federated learning operations, from one SLA to a model that answers."""
+    if context or file or values:
+        from flops.cli.config import choose  # noqa: PLC0415  'flops --help' is quick
+
+        choose(context, file, values)
+
+
+def _forget_flags() -> None:
+    """Begin without the flags of a command that ran in this process before."""
+    if (module := sys.modules.get("flops.configuration")) is not None:
+        module.CHOICE.set(module.Choice())
 
 
 def _check_arguments(arguments: list[str]) -> None:
@@ -72,11 +97,12 @@ def _check_arguments(arguments: list[str]) -> None:
 
 def main() -> None:
     """Run the command line; errors become one clear message on stderr and an exit code."""
-    from flops.errors import EXIT_FAILED, EXIT_INTERRUPTED, FlopsError  # noqa: PLC0415  'flops --help' is quick
+    from flops.errors import EXIT_FAILED, EXIT_INTERRUPTED, FlopsError, exit_code_of  # noqa: PLC0415  'flops --help' is quick
 
     try:
+        _forget_flags()
         _check_arguments(sys.argv[1:])
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        sys.exit(cli.main(prog_name="flops", standalone_mode=False) or 0)
     except click.Abort:
         from flops.cli.output import show_interruption  # noqa: PLC0415  only an error needs it
 
@@ -91,7 +117,7 @@ def main() -> None:
         from flops.cli.output import show_error  # noqa: PLC0415  only an error needs it
 
         show_error(error)
-        sys.exit(error.exit_code)
+        sys.exit(exit_code_of(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -29,7 +29,32 @@ _ESCAPES: Final = {
 }
 _JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_DIRECTIONS)}
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_LINES: Final = "flops.lines"
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def json_option(command: Command) -> Command:
+    """Let a command take ``--json`` and ``--jsonl``; it gets ``as_json``."""
+    lines = click.option(
+        "--jsonl",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_lines,
+        help="Print the result as JSON, one item of a list per line.",
+    )
+    document = click.option(
+        "--json", "as_json", is_flag=True, callback=_json_or_lines, help="Print the result as JSON."
+    )
+    return document(lines(command))
+
+
+def _remember_lines(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001  click calls it
+    context.meta[_LINES] = value
+
+
+def _json_or_lines(context: click.Context, _: click.Parameter, value: bool) -> bool:  # noqa: FBT001  click calls it
+    return value or bool(context.meta.get(_LINES))
 
 
 def visible(text: str) -> str:
@@ -52,7 +77,12 @@ def say(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON document on stdout."""
+    """One JSON document on stdout; with ``--jsonl`` one line, or one per item of a list."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(_LINES):
+        for item in value if isinstance(value, list) else [value]:
+            click.echo(in_one_line(item))
+        return
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str).translate(_JSON_ESCAPES))
 
 
@@ -123,7 +153,7 @@ def show_unexpected_error(error: Exception) -> None:
 
 
 def _wants_json() -> bool:
-    return "--json" in sys.argv
+    return not {"--json", "--jsonl"}.isdisjoint(sys.argv)
 
 
 def _say_as_json(code: str, message: str, remedy: str, errors: list[dict[str, Any]]) -> None:

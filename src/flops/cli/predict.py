@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from flops.cli.completion import project_argument
 from flops.cli.output import json_option, print_result
 from flops.cli.session import session
 from flops.errors import InvalidDataError, NotFoundError
@@ -23,7 +24,7 @@ LABELS: Final = {"label", "labels", "target", "y"}
 
 
 @click.command()
-@click.argument("project_id", metavar="PROJECT")
+@project_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def predict(project_id: str, file: Path, *, as_json: bool) -> None:

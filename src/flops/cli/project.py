@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
+from flops.cli.completion import project_argument, sla_argument
 from flops.cli.groups import SuggestingGroup
 from flops.cli.inbox import ENDED, forgotten, has_ended, history, show_entry, watch
 from flops.cli.output import (
@@ -57,7 +58,7 @@ def project() -> None:
 
 
 @project.command()
-@click.argument("file")
+@sla_argument("projects")
 @click.option(
     "--watch/--detach",
     "follow",
@@ -104,12 +105,13 @@ def list_projects(user: str, *, as_json: bool) -> None:
 
 
 @project.command()
-@click.argument("project_id", metavar="PROJECT")
+@project_argument
 @json_option
 def show(project_id: str, *, as_json: bool) -> None:
     """Show a PROJECT at a glance: its status and what of it runs.
 
-    PROJECT is an id, the beginning of one, or @latest; so it is for all commands.
+    PROJECT is an id, the beginning of one, the name of its ML repository if only one project has it, NAME@latest, or
+    @latest; so it is for all commands.
     """
     with session() as opened:
         found = opened.ask("project", ShowProject(project_id=opened.project_id(project_id)))
@@ -122,7 +124,7 @@ def show(project_id: str, *, as_json: bool) -> None:
 
 
 @project.command()
-@click.argument("project_id", metavar="PROJECT")
+@project_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the project has ended.")
 @json_option
 def inbox(project_id: str, *, follow: bool, as_json: bool) -> None:
@@ -144,7 +146,7 @@ def inbox(project_id: str, *, follow: bool, as_json: bool) -> None:
 
 
 @project.command()
-@click.argument("project_id", metavar="PROJECT")
+@project_argument
 @json_option
 def cancel(project_id: str, *, as_json: bool) -> None:
     """Stop a PROJECT and remove what it runs."""
@@ -156,7 +158,7 @@ def cancel(project_id: str, *, as_json: bool) -> None:
 
 
 @project.command()
-@click.argument("project_id", metavar="PROJECT")
+@project_argument
 @click.option("--from-stage", type=click.Choice(STAGES), help="Where to go on; without it, where it ended.")
 @click.option("--watch/--detach", "follow", default=False, help="Show the inbox from here on, or return at once.")
 @json_option
@@ -185,7 +187,7 @@ def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: boo
 
 
 @project.command()
-@click.argument("project_id", metavar="PROJECT")
+@project_argument
 @click.option("--cancel", "stop", is_flag=True, help="Stop it first if it is under way, and wait until it has ended.")
 @json_option
 def delete(project_id: str, *, stop: bool, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 
 import click
 
+from flops.cli.completion import sla_argument
 from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_json, print_result, print_table
 from flops.errors import InvalidSlaError
@@ -38,7 +39,7 @@ def list_files(*, as_json: bool) -> None:
 
 
 @sla.command()
-@click.argument("file")
+@sla_argument(*KINDS)
 @json_option
 def show(file: str, *, as_json: bool) -> None:
     """Print an SLA FILE: a path, the name of a shipped one, or - for standard input."""
@@ -50,7 +51,7 @@ def show(file: str, *, as_json: bool) -> None:
 
 
 @sla.command()
-@click.argument("file")
+@sla_argument(*KINDS)
 @click.option("--kind", type=click.Choice(KINDS), default=None, help="What it has to be; found out by default.")
 @json_option
 def validate(file: str, kind: str | None, *, as_json: bool) -> None:

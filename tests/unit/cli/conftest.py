@@ -24,6 +24,7 @@ def flops(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Outcome]:
     monkeypatch.setenv("FLOPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["flops", *arguments])
