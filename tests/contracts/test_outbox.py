@@ -163,10 +163,10 @@ def test_a_file_that_cannot_be_opened_is_explained(tmp_path: Path) -> None:
 def test_a_full_disk_is_explained_and_leaves_the_outbox_as_it_was(outbox: SqliteOutbox) -> None:
     outbox.append(PROJECT, encode)
     pages = outbox._file.rows("PRAGMA page_count")[0][0]
-    outbox._file.rows(f"PRAGMA max_page_count = {pages}")
+    outbox._file.write(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreUnavailableError, match="full"):
         outbox.append(PROJECT, lambda _: bytes(1_000_000))
-    outbox._file.rows("PRAGMA max_page_count = 100000")
+    outbox._file.write("PRAGMA max_page_count = 100000")
     assert outbox.append(PROJECT, encode) == (2, b"event 2")
     assert len(outbox.unconfirmed(PROJECT, 1000)) == 2
 

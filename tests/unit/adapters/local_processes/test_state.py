@@ -39,7 +39,7 @@ def state(path: Path) -> Iterator[StateFile]:
 
 def fill_disk(state: StateFile) -> None:
     """Make SQLite refuse every further page, as it does on a full disk."""
-    state._file.rows("PRAGMA max_page_count = 1")
+    state._file.write("PRAGMA max_page_count = 1")
 
 
 def test_what_was_added_is_there_when_opened_again(state: StateFile, path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_change_can_be_read_while_the_disk_is_full_and_is_saved_when_it_is_not
     state.record(status, change("b" * 100_000))
     assert [found["cursor"] for found in state.changes(0)] == [1, 2]
     assert state.load().processes[0][1].state is InstanceState.SCHEDULED
-    state._file.rows("PRAGMA max_page_count = 100000")
+    state._file.write("PRAGMA max_page_count = 100000")
     state.save_again()
     assert StateFile(path).load().processes[0][1].state is InstanceState.FAILED
     assert [found["cursor"] for found in state.changes(0)] == [1, 2]

@@ -133,4 +133,4 @@ def test_a_full_disk_is_told_changes_nothing_and_is_recovered_from(store: Sqlite
 
 def allow_pages(store: SqliteStore, pages: int) -> None:
     """Let the disk be full when the file has that many pages."""
-    store._file.rows(f"PRAGMA max_page_count = {pages}")
+    store._file.write(f"PRAGMA max_page_count = {pages}")
