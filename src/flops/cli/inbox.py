@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 COLOURS: Final = {"info": None, "success": "green", "warning": "yellow", "error": "red"}
 SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
+SEVERITIES: Final = ("info", "success", "warning", "error")
 LAST_WORDS: Final = {"project.completed": 0, "project.failed": EXIT_FAILED, "project.cancelled": EXIT_CANCELLED}
 ENDED: Final = {"completed", "failed", "cancelled"}
 PASSING: Final = frozenset({StoreUnavailableError.code, OrchestratorUnavailableError.code, OverloadedError.code})
@@ -146,19 +147,33 @@ def _entries_in(topic: str, payload: bytes) -> list[Entry]:
         return []
 
 
+def only(
+    show: Callable[[Entry], None], *, severity: str = "", since: datetime | None = None
+) -> Callable[[Entry], None]:
+    """Show only entries that are at least so severe and not older."""
+    wanted = SEVERITIES[SEVERITIES.index(severity) :] if severity else SEVERITIES
+
+    def show_some(entry: Entry) -> None:
+        is_late = since is None or datetime.fromisoformat(entry["time"]) >= since
+        if is_late and entry["severity"] in wanted:
+            show(entry)
+
+    return show_some
+
+
 def watch(session: Session, project_id: str, show: Callable[[Entry], None], *, after: int = 0) -> int:
     """Show a project until it has ended; Ctrl-C detaches. Returns the exit code."""
-    last = ""
+    last, seen = "", after
     try:
         for entry in follow(session, project_id, after=after):
             show(entry)
-            last = entry["event_type"]
+            last, seen = entry["event_type"], int(entry["sequence"])
         if last not in LAST_WORDS:
             last = f"project.{_end_of(session, project_id)}"
             say(f"The project has ended, but its observer has not told how. See: flops project show {project_id}")
         return LAST_WORDS.get(last, EXIT_FAILED)
     except KeyboardInterrupt:
-        say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f")
+        say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f --after {seen}")
     return EXIT_INTERRUPTED
 
 

@@ -1,15 +1,14 @@
-"""``flops apps``, ``services``, ``logs`` and ``tracking``."""
+"""``flops apps``, ``services`` and ``tracking``."""
 
 from __future__ import annotations
 
 import click
 
-from flops.cli.completion import service_argument
-from flops.cli.output import json_option, print_result, print_table, visible
-from flops.cli.session import Session, session
+from flops.cli.output import json_option, print_result, print_table
+from flops.cli.session import session
 from flops.errors import NotFoundError
 from flops.suggestions import did_you_mean
-from flops.wire.requests import ListApps, ListServices, ReadLogs, ShowTracking
+from flops.wire.requests import ListApps, ListServices, ShowTracking
 
 
 @click.command()
@@ -42,20 +41,6 @@ def services(app: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@service_argument
-@click.option(
-    "--tail", "tail_lines", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many lines."
-)
-@json_option
-def logs(service: str, tail_lines: int, *, as_json: bool) -> None:
-    """Print the end of the output of a SERVICE or instance, also of one that has ended."""
-    with session() as opened:
-        full_name, text = _output(opened, service, tail_lines)
-    result = {"service": full_name, "text": text}
-    print_result(result, as_json=as_json, render=lambda: click.echo(visible(text), nl=not text.endswith("\n")))
-
-
-@click.command()
 @click.option("--user", default="", help="Whose tracking server; yours by default.")
 @json_option
 def tracking(user: str, *, as_json: bool) -> None:
@@ -64,14 +49,3 @@ def tracking(user: str, *, as_json: bool) -> None:
         question = ShowTracking(user=user or opened.settings.user)
         url = opened.ask("tracking", question, timeout_s=90)["url"]
     print_result({"url": url}, as_json=as_json, render=lambda: click.echo(url))
-
-
-def _output(opened: Session, service: str, tail_lines: int) -> tuple[str, str]:
-    """The full name of what was meant, and the end of its output; what has ended is known by its full name only."""
-    try:
-        return service, str(opened.ask("logs", ReadLogs(service=service, tail_lines=tail_lines))["text"])
-    except NotFoundError as error:
-        full = opened.instance(service)
-        if full == service:
-            raise error from None
-        return full, str(opened.ask("logs", ReadLogs(service=full, tail_lines=tail_lines))["text"])

@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "tracking": ("flops.cli.listing", "Print the URL of your tracking server."),
     "apps": ("flops.cli.listing", "List the apps of the orchestrator."),
     "services": ("flops.cli.listing", "List services and their instances."),
-    "logs": ("flops.cli.listing", "Print the output of a service."),
+    "logs": ("flops.cli.logs", "Print and follow the output of a service."),
     "dead-letters": ("flops.cli.dead_letters", "List, show and drop messages that could not be understood."),
     "completion": ("flops.cli.completion", "Make your shell complete commands and live ids."),
     "config": ("flops.cli.config", "Show what is set, and where each value comes from."),

@@ -11,7 +11,7 @@ import click
 
 from flops.cli.completion import project_argument, sla_argument
 from flops.cli.groups import SuggestingGroup
-from flops.cli.inbox import ENDED, forgotten, has_ended, history, show_entry, watch
+from flops.cli.inbox import ENDED, SEVERITIES, forgotten, has_ended, history, only, show_entry, watch
 from flops.cli.output import (
     in_one_line,
     json_option,
@@ -24,6 +24,7 @@ from flops.cli.output import (
     visible,
 )
 from flops.cli.session import Session, session
+from flops.cli.since import Moment
 from flops.errors import NoAnswerError
 from flops.sla_library import load_sla
 from flops.wire.requests import CancelProject, DeleteProject, RetryProject, ShowProject, Stage
@@ -31,6 +32,7 @@ from flops.wire.sla import parse_project_sla
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 STAGES: Final = get_args(Stage)
 MAX_NAME: Final = 128
@@ -126,22 +128,31 @@ def show(project_id: str, *, as_json: bool) -> None:
 @project.command()
 @project_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the project has ended.")
+@click.option("--since", type=Moment(), default=None, help="Only entries from then on: 10m, 2h, 3d (ago), or a time.")
+@click.option(
+    "--severity", type=click.Choice(SEVERITIES), default=None, help="Only entries as severe as this, or more."
+)
+@click.option("--after", type=click.IntRange(0), default=0, help="Go on after the entry with this number.")
 @json_option
-def inbox(project_id: str, *, follow: bool, as_json: bool) -> None:
+def inbox(  # noqa: PLR0913  its options
+    project_id: str, *, follow: bool, since: datetime | None, severity: str | None, after: int, as_json: bool
+) -> None:
     """Print the inbox of a PROJECT: everything that happened, oldest first.
 
-    With --json one entry per line. With --follow, Ctrl-C detaches and the project goes on, and the exit code says how
-    it ended.
+    With --json one entry per line; the last one's 'sequence' is what --after takes to go on from there. With --follow,
+    Ctrl-C detaches and the project goes on, and the exit code says how it ended.
     """
     with session() as opened:
         full_id = opened.project_id(project_id)
-        show = _print_line if as_json else show_entry
-        if gone := forgotten(opened, full_id):
+        show = only(_print_line if as_json else show_entry, severity=severity or "", since=since)
+        gone = forgotten(opened, full_id)
+        if gone > after:
             say(f"The first {gone:,} entries are kept no more: they were older than FLOPS_KEEP_EVENTS_DAYS.")
-        is_empty = gone and not any(history(opened, full_id, after=gone))
+        begin = max(gone, after)
+        is_empty = begin and not any(history(opened, full_id, after=begin))
         if follow and not (is_empty and has_ended(opened, full_id)):
-            sys.exit(watch(opened, full_id, show, after=gone))
-        for entry in history(opened, full_id, after=gone):
+            sys.exit(watch(opened, full_id, show, after=begin))
+        for entry in history(opened, full_id, after=begin):
             show(entry)
 
 

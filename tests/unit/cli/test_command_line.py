@@ -287,6 +287,25 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(
     assert f"flops project inbox {ID} -f" in done.stderr
 
 
+def test_an_inbox_is_read_from_an_entry_a_moment_or_a_severity_on(
+    flops: Callable[..., Outcome], manager: Manager
+) -> None:
+    late = {"time": "2030-01-02T10:00:00+00:00"}
+    entries = [entry(3), entry(4, severity="warning"), entry(5, severity="error", **late), entry(6, **late)]
+    manager.replies["inbox"] = {"entries": entries, "more": False}
+
+    def shown(*options: str) -> list[int]:
+        return [
+            json.loads(line)["sequence"]
+            for line in flops("project", "inbox", ID, "--json", *options).stdout.splitlines()
+        ]
+
+    assert shown("--severity", "warning") == [4, 5]
+    assert shown("--since", "2030-01-01T11:00:00+00:00") == [5, 6]
+    shown("--after", "4")
+    assert manager.heard[-1][1]["after"] == 4
+
+
 def test_logs_of_an_unknown_service_name_the_closest_one(flops: Callable[..., Outcome], manager: Manager) -> None:
     manager.replies["logs"] = NotFoundError("service or instance", "trmdel1")
     manager.replies["services"] = {"services": [{"name": "trmodel1", "instances": [{"id": "trmodel1.0"}]}]}
