@@ -217,6 +217,18 @@ class NotFoundError(FlopsError):
         super().__init__(f"There is no {kind} {name!r}.", remedy=remedy)
 
 
+class CannotWriteError(FlopsError):
+    """A file that a command should write cannot be written."""
+
+    code = "file.unwritable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} cannot be written: {reason.lower()}.", remedy="Name a file in a folder that you may write to."
+        )
+
+
 class StaleVersionError(FlopsError):
     """Somebody else saved the project in between; load it again and redo the step."""
 

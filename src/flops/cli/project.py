@@ -23,6 +23,7 @@ from flops.cli.output import (
     say,
     visible,
 )
+from flops.cli.report import report
 from flops.cli.session import Session, session
 from flops.cli.since import Moment
 from flops.errors import NoAnswerError
@@ -56,7 +57,10 @@ def p(name: str, *, as_json: bool) -> None:
 
 @click.group(cls=SuggestingGroup)
 def project() -> None:
-    """Start, list, show, follow, cancel, retry and delete projects."""
+    """Start, list, show, follow, report on, cancel, retry and delete projects."""
+
+
+project.add_command(report)
 
 
 @project.command()
