@@ -17,7 +17,7 @@ BUSY_S: Final = 30.0
 PAGES_PER_STEP: Final = 1000
 MAX_TOGETHER: Final = 64
 READERS_CACHE_KIB: Final = 256
-OVERDUE_S: Final = 0.05
+OVERDUE_S: Final = 1.0
 
 
 class _Group:

@@ -36,6 +36,9 @@ class Kind(StrEnum):
 
 WORKERS: Final[Mapping[Kind, int]] = {Kind.EVENTS: 4, Kind.DECISIONS: 4, Kind.QUESTIONS: 128, Kind.SERVICES: 16}
 
+BURST_LULL_S: Final = 0.05
+BURST_S: Final = 2.0
+
 Lane = tuple[str, Kind, str]
 
 
@@ -53,8 +56,10 @@ class Lanes:
         self._waiting: dict[Lane, deque[PendingItem]] = {}
         self._parked: dict[Lane, float] = {}
         self._hurried: set[Lane] = set()
+        self._held: dict[Lane, float] = {}
+        self._burst_until = 0.0
         self._attempts: Counter[str] = Counter()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # of an RLock: ``put_new`` calls ``put``
         self._is_closing = False
         self._pools = {
             kind: ThreadPoolExecutor(number, thread_name_prefix=f"{kind}-lane") for kind, number in workers.items()
@@ -71,12 +76,29 @@ class Lanes:
             for item in items:
                 self._queue(_lane_of(item), item)
 
+    def put_new(self, items: Sequence[PendingItem]) -> None:
+        """Queue what a new project begins with. While one comes after the other they begin later, but not much.
+
+        Whoever asks for a project is told that it is accepted before all that follows takes the processor.
+        """
+        with self._changed:
+            now = time.monotonic()
+            if now < self._burst_until:
+                for lane in {_lane_of(item) for item in items} - self._waiting.keys():
+                    self._waiting[lane] = deque()
+                    self._held[lane] = now + BURST_S
+                    self._parked[lane] = now + BURST_LULL_S
+                self._changed.notify_all()
+            self._burst_until = now + BURST_LULL_S
+            self.put(items)
+
     def drop(self) -> None:
         """Forget what has not begun; it stays pending in the store."""
         with self._changed:
             for lane in self._parked:
                 self._forget(self._waiting.pop(lane))
             self._parked.clear()
+            self._held.clear()
             for items in self._waiting.values():
                 self._forget([items.pop() for _ in range(len(items) - 1)])
 
@@ -99,6 +121,7 @@ class Lanes:
             if isinstance(item.command, Undeploy):
                 self._hurried.add(lane)
                 if self._parked.pop(lane, None) is not None:
+                    self._held.pop(lane, None)
                     self._submit(lane)
         else:
             self._waiting[lane] = deque([item])
@@ -144,8 +167,13 @@ class Lanes:
             while not self._is_closing:
                 now = time.monotonic()
                 for lane in [lane for lane, due in self._parked.items() if due <= now]:
-                    del self._parked[lane]
-                    self._submit(lane)
+                    held_until = min(self._held.get(lane, now), self._burst_until)
+                    if held_until > now:
+                        self._parked[lane] = held_until
+                    else:
+                        del self._parked[lane]
+                        self._held.pop(lane, None)
+                        self._submit(lane)
                 next_due = min(self._parked.values(), default=None)
                 self._changed.wait(None if next_due is None else next_due - now)
 

@@ -34,16 +34,24 @@ LOCKS: Final = 64
 class Projects:
     """The projects of one manager, its ``owner``; those of others are left alone.
 
-    ``hand_over`` gets what a saved step wants done, in order: a project is locked from its loading until then. Whoever
+    ``hand_over`` gets what a saved step wants done, in order: a project is locked from its loading until then;
+    ``hand_over_new``, if given, gets what a project begins with. Whoever
     has saved it meanwhile, in another process, makes the step begin anew. ``is_in_doubt`` is set when a save may have
     succeeded although the store did not answer: then what is pending there was not handed over.
     """
 
     def __init__(
-        self, store: Store, deadlines: Deadlines, hand_over: Callable[[Sequence[PendingItem]], None], *, owner: str
+        self,
+        store: Store,
+        deadlines: Deadlines,
+        hand_over: Callable[[Sequence[PendingItem]], None],
+        *,
+        owner: str,
+        hand_over_new: Callable[[Sequence[PendingItem]], None] | None = None,
     ) -> None:
         self.owner, self.is_in_doubt = owner, False
         self._store, self._deadlines, self._hand_over = store, deadlines, hand_over
+        self._hand_over_new = hand_over_new or hand_over
         self._locks = [threading.Lock() for _ in range(LOCKS)]
 
     def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> Project:
@@ -171,6 +179,7 @@ class Projects:
         return self._save(_with_watermark(record, entry), entries=[entry])
 
     def _advance(self, record: ProjectRecord, envelope: Envelope, event: Event) -> ProjectRecord:
+        revision = record.revision
         project, commands = step(record.project, event)
         time = envelope.time.isoformat()
         status = follow(record.status, event, time)
@@ -189,7 +198,8 @@ class Projects:
         news = told if envelope.source == MANAGER else [envelope, *told]
         status = status.model_copy(update={"app": project.app.name})
         record = self._save(replace(record, project=project, status=status), events=news, pending=items)
-        self._hand_over(items)
+        hand_over = self._hand_over if revision else self._hand_over_new
+        hand_over(items)
         return record
 
 

@@ -111,7 +111,9 @@ class Manager:
         self._removal = Removal(ports.bus, ports.topics, ports.orchestrator, self._placements)
         self._performer = self._make_performer(retries)
         self._lanes = Lanes(self._perform)
-        self._projects = Projects(ports.store, deadlines, self._lanes.put, owner=tenure.manager)
+        self._projects = Projects(
+            ports.store, deadlines, self._lanes.put, owner=tenure.manager, hand_over_new=self._lanes.put_new
+        )
         self._succession = Succession(
             store=ports.store,
             lease=self._lease,

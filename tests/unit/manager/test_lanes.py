@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from tests.brokers import wait_until
 
@@ -13,6 +16,9 @@ from flops.project.commands import Announce, CreateApp, ResolveRepository, Undep
 from flops.project.deployment import App
 from flops.wire import events as e
 from flops.wire.envelope import Envelope
+
+if TYPE_CHECKING:
+    import pytest
 
 EVENT = Envelope(id="e", source="/manager", type="t", time=datetime.now(UTC))
 
@@ -235,3 +241,47 @@ def test_what_is_dropped_is_not_done_and_can_be_put_again() -> None:
     lanes.close()
 
     assert sorted(done) == ["a1 1", "a3 1", "b1 1", "b1 1", "b3 1"]
+
+
+def test_new_projects_begin_when_no_more_of_them_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flops.manager.lanes.BURST_LULL_S", 0.5)
+    done: dict[str, float] = {}
+    lanes = Lanes(lambda item, _: done.setdefault(item.id, time.monotonic()) and None)
+
+    for number in range(50):
+        last = time.monotonic()
+        lanes.put_new([command(1, f"p{number}."), command(2, f"p{number}.")])
+    lanes.put([command(3, "p49."), command(1, "old")])
+    wait_until(lambda: len(done) == 102)
+    lanes.close()
+
+    assert done["p49.1"] >= last + 0.5
+    assert done["p49.1"] <= done["p49.2"] <= done["p49.3"]
+    assert done["old1"] < done["p49.1"]
+
+
+def test_new_projects_begin_even_if_more_of_them_come_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flops.manager.lanes.BURST_S", 0.2)
+    done: set[str] = set()
+    lanes = Lanes(lambda item, _: done.add(item.id))
+    numbers = itertools.count()
+
+    def another_comes() -> bool:
+        lanes.put_new([command(1, f"p{next(numbers)}.")])
+        return "p1.1" in done
+
+    wait_until(another_comes)
+    lanes.close()
+
+
+def test_what_is_to_be_stopped_waits_for_no_burst() -> None:
+    done: list[str] = []
+    lanes = Lanes(lambda item, _: done.append(item.id))
+
+    for number in range(3):
+        lanes.put_new([command(1, f"p{number}.")])
+    lanes.put([PendingItem("removal", "p2.", command=Undeploy("s"))])
+    wait_until(lambda: "removal" in done)
+    lanes.close()
+
+    assert done.index("p2.1") < done.index("removal")
