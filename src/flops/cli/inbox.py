@@ -161,18 +161,30 @@ def only(
     return show_some
 
 
-def watch(session: Session, project_id: str, show: Callable[[Entry], None], *, after: int = 0) -> int:
-    """Show a project until it has ended; Ctrl-C detaches. Returns the exit code."""
+def watch(
+    session: Session,
+    project_id: str,
+    show: Callable[[Entry], None],
+    *,
+    after: int = 0,
+    at_the_end: Callable[[], object] = lambda: None,
+) -> int:
+    """Show a project until it has ended; Ctrl-C detaches. Returns the exit code.
+
+    ``at_the_end`` is called before anything is said that is no entry.
+    """
     last, seen = "", after
     try:
         for entry in follow(session, project_id, after=after):
             show(entry)
             last, seen = entry["event_type"], int(entry["sequence"])
+        at_the_end()
         if last not in LAST_WORDS:
             last = f"project.{_end_of(session, project_id)}"
             say(f"The project has ended, but its observer has not told how. See: flops project show {project_id}")
         return LAST_WORDS.get(last, EXIT_FAILED)
     except KeyboardInterrupt:
+        at_the_end()
         say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f --after {seen}")
     return EXIT_INTERRUPTED
 

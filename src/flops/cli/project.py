@@ -26,6 +26,7 @@ from flops.cli.output import (
 from flops.cli.report import report
 from flops.cli.session import Session, session
 from flops.cli.since import Moment
+from flops.cli.stage_tree import is_for_a_tree, live_tree
 from flops.errors import NoAnswerError
 from flops.sla_library import load_sla
 from flops.wire.requests import CancelProject, DeleteProject, RetryProject, ShowProject, Stage
@@ -69,15 +70,16 @@ project.add_command(report)
     "--watch/--detach",
     "follow",
     default=False,
-    help="Show the inbox until the project has ended, or return at once (the default).",
+    help="Show its stages until the project has ended, or return at once (the default).",
 )
 @click.option("--token", default="", help="Of your requests with the same token, one makes a project.")
 @json_option
 def start(file: str, *, follow: bool, token: str, as_json: bool) -> None:
     """Start a project from an SLA FILE.
 
-    FILE is a path, the name of a shipped SLA ('flops sla list'), or - for standard input. With --watch, Ctrl-C
-    detaches and the project goes on; the exit code says how it ended.
+    FILE is a path, the name of a shipped SLA ('flops sla list'), or - for standard input. With --watch, a
+    terminal shows a tree of stages with their progress, anything else gets the lines of the inbox; Ctrl-C detaches and
+    the project goes on; the exit code says how it ended.
     """
     _start(file, follow=follow, as_json=as_json, token=token)
 
@@ -175,7 +177,7 @@ def cancel(project_id: str, *, as_json: bool) -> None:
 @project.command()
 @project_argument
 @click.option("--from-stage", type=click.Choice(STAGES), help="Where to go on; without it, where it ended.")
-@click.option("--watch/--detach", "follow", default=False, help="Show the inbox from here on, or return at once.")
+@click.option("--watch/--detach", "follow", default=False, help="Show its stages from here on, or return at once.")
 @json_option
 def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: bool) -> None:
     """Let a failed or cancelled PROJECT go on with what it has.
@@ -197,7 +199,7 @@ def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: boo
             click.echo(text)
         if follow:
             say("Ctrl-C detaches; the project goes on.")
-            sys.exit(watch(opened, full_id, _print_line if as_json else show_entry, after=seen))
+            sys.exit(_watch(opened, full_id, as_json=as_json, after=seen))
     say(f"Follow it with: flops project inbox {full_id} -f")
 
 
@@ -246,8 +248,16 @@ def _start(name: str, *, follow: bool, as_json: bool, token: str = "") -> None:
             click.echo(project_id)
         if follow:
             say("Ctrl-C detaches; the project goes on.")
-            sys.exit(watch(opened, project_id, _print_line if as_json else show_entry))
+            sys.exit(_watch(opened, project_id, as_json=as_json))
     say(f"Accepted. Follow it with: flops project inbox {project_id} -f")
+
+
+def _watch(opened: Session, project_id: str, *, as_json: bool, after: int = 0) -> int:
+    """Until the project has ended: a tree of its stages in a terminal, else the lines of its inbox."""
+    if as_json or not is_for_a_tree():
+        return watch(opened, project_id, _print_line if as_json else show_entry, after=after)
+    with live_tree(f"Project {project_id}") as (show, stop):
+        return watch(opened, project_id, show, after=after, at_the_end=stop)
 
 
 def _glance(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
