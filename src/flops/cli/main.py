@@ -30,10 +30,13 @@ COMMANDS: Final = {
     "services": ("flops.cli.listing", "List services and their instances."),
     "logs": ("flops.cli.logs", "Print and follow the output of a service."),
     "dead-letters": ("flops.cli.dead_letters", "List, show and drop messages that could not be understood."),
+    "reset-database": ("flops.cli.administration", "Forget all projects (for administrators)."),
+    "clear-registry": ("flops.cli.administration", "Delete all images that are not in use (for administrators)."),
+    "restart-management": ("flops.cli.administration", "Stop and start the managers (for administrators)."),
     "completion": ("flops.cli.completion", "Make your shell complete commands and live ids."),
     "config": ("flops.cli.config", "Show what is set, and where each value comes from."),
     "broker": ("flops.cli.broker", "Say how other MQTT clients reach the broker."),
-    "sla": ("flops.cli.sla", "List, show and validate SLA files."),
+    "sla": ("flops.cli.sla", "Make, list, show and validate SLA files."),
     "examples": ("flops.cli.examples", "List the example ML repositories, and make them."),
 }
 

@@ -169,7 +169,7 @@ def cancel(project_id: str, *, as_json: bool) -> None:
     """Stop a PROJECT and remove what it runs."""
     with session() as opened:
         full_id = opened.project_id(project_id)
-        answer = opened.ask("cancel", CancelProject(project_id=full_id, by=_caller(opened)))
+        answer = opened.ask("cancel", CancelProject(project_id=full_id, by=caller(opened)))
     text = _what_comes_of(full_id, answer)
     print_result({"project_id": full_id, **answer}, as_json=as_json, render=lambda: click.echo(text))
 
@@ -189,7 +189,7 @@ def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: boo
         full_id = opened.project_id(project_id)
         seen = int(opened.ask("project", ShowProject(project_id=full_id))["status"]["entries"])
         question = RetryProject.model_validate(
-            {"project_id": full_id, "from_stage": from_stage or "", "by": _caller(opened)[:MAX_NAME]}
+            {"project_id": full_id, "from_stage": from_stage or "", "by": caller(opened)[:MAX_NAME]}
         )
         answer = opened.ask("retry", question)
         text = f"{full_id} goes on from the stage '{answer['stage']}'."
@@ -212,9 +212,9 @@ def delete(project_id: str, *, stop: bool, as_json: bool) -> None:
     with session() as opened:
         full_id = opened.project_id(project_id)
         if stop:
-            answer = opened.ask("cancel", CancelProject(project_id=full_id, by=_caller(opened)))
+            answer = opened.ask("cancel", CancelProject(project_id=full_id, by=caller(opened)))
             say(_what_comes_of(full_id, answer))
-            _await_end(opened, full_id)
+            await_end(opened, full_id)
         opened.ask("delete", DeleteProject(project_id=full_id), timeout_s=60)
     print_result(
         {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: click.echo(f"{full_id} is deleted.")
@@ -230,7 +230,12 @@ def _what_comes_of(project_id: str, answer: dict[str, Any]) -> str:
     return f"{project_id} is being stopped."
 
 
-def _await_end(opened: Session, project_id: str) -> None:
+def await_end(opened: Session, project_id: str) -> None:
+    """Return once a project has ended.
+
+    Raises:
+        NoAnswerError: it has not within ``END_TIMEOUT_S``.
+    """
     deadline = time.monotonic() + END_TIMEOUT_S
     while not has_ended(opened, project_id):
         if time.monotonic() > deadline:
@@ -285,5 +290,6 @@ def _print_line(entry: dict[str, Any]) -> None:
     click.echo(in_one_line(entry))
 
 
-def _caller(opened: Session) -> str:
+def caller(opened: Session) -> str:
+    """Who asks, as far as that is known."""
     return os.environ.get("USER", "") or opened.settings.user

@@ -10,6 +10,7 @@ import click
 from flops.cli.completion import sla_argument
 from flops.cli.groups import SuggestingGroup
 from flops.cli.output import json_option, print_json, print_result, print_table
+from flops.cli.sla_questions import new
 from flops.errors import InvalidSlaError
 from flops.sla_library import SlaFile, SlaKind, list_slas, load_sla
 from flops.wire.schemas import mock_data_schema, project_schema
@@ -22,7 +23,10 @@ MOCK_KEY: Final = "mock_data_configuration"
 
 @click.group(cls=SuggestingGroup)
 def sla() -> None:
-    """List, show and validate SLA files; FLOps need not be up for it."""
+    """Make, list, show and validate SLA files; FLOps need not be up for it."""
+
+
+sla.add_command(new)
 
 
 @sla.command(name="list")
