@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from flops.bootstrap import adapters, installation
+from flops.cli import findings
+from flops.cli.findings import Finding
 from flops.cli.output import json_option, print_result
-from flops.cli.session import Session
+from flops.cli.session import Session, quiet_logs
 from flops.errors import EXIT_FAILED, FlopsError
-from flops.settings import is_mongodb, without_credentials
 from flops.wire.requests import ListData, ListServices
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     from flops.settings import Settings
 
-MINIMUM_FREE_BYTES: Final = 5_000_000_000
+PATIENCE_S: Final = 5.0
+CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 SIGNS: Final = {
     "ok": click.style("✓", fg="green"),
     "advice": click.style("!", fg="yellow"),
@@ -29,79 +32,48 @@ SIGNS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, what was found, and what to do about it."""
-
-    level: Literal["ok", "advice", "fault"]
-    subject: str
-    found: str
-    remedy: str = ""
-
-
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Check this installation and say what to mend. Exits with 1 if something does not work."""
-    settings = adapters.read_settings()
-    findings = [finding for check in CHECKS for finding in check(settings)]
+    quiet_logs()
+    found = list(_findings())
 
     def render() -> None:
-        for finding in findings:
+        for finding in found:
             click.echo(f"{SIGNS[finding.level]} {finding.subject}: {finding.found}")
             if finding.remedy:
                 click.echo(f"    → {finding.remedy}")
 
-    print_result([asdict(finding) for finding in findings], as_json=as_json, render=render)
-    if any(finding.level == "fault" for finding in findings):
+    print_result([asdict(finding) for finding in found], as_json=as_json, render=render)
+    if any(finding.level == "fault" for finding in found):
         sys.exit(EXIT_FAILED)
 
 
-def _tools(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001  all checks look alike
-    from flops.adapters.embedded_broker import find_mosquitto  # noqa: PLC0415
-
-    git = shutil.which("git")
-    yield Finding("ok", "git", git) if git else Finding("fault", "git", "not installed", "Install git.")
-    mosquitto = find_mosquitto()
-    if mosquitto:
-        yield Finding("ok", "Mosquitto", mosquitto)
-    else:
-        remedy = "FLOps uses its own small broker instead. For real work install Mosquitto."
-        yield Finding("advice", "Mosquitto", "not installed", remedy)
-
-
-def _disk(settings: Settings) -> Iterator[Finding]:
-    place = settings.home if settings.home.exists() else settings.home.parent
-    free = shutil.disk_usage(place).free if place.exists() else 0
-    text = f"{free / 1e9:.1f} GB free under {settings.home}"
-    if free >= MINIMUM_FREE_BYTES:
-        yield Finding("ok", "disk", text)
-    else:
-        yield Finding("advice", "disk", text, "Images need room: free some, or set FLOPS_HOME to a larger disk.")
-
-
-def _store(settings: Settings) -> Iterator[Finding]:
-    if is_mongodb(settings.store_url):
-        place, remedy = without_credentials(settings.store_url), "Check FLOPS_STORE_URL, and whether the server runs."
-    else:
-        path = adapters.store_path(settings)
-        if not path.exists():
-            yield Finding("ok", "store", f"not made yet; it will be {path}")
-            return
-        place, remedy = str(path), "Check the file and who may write to it."
+def _findings() -> Iterator[Finding]:
     try:
-        adapters.store(settings).close()
+        settings = adapters.read_settings()
     except FlopsError as error:
-        yield Finding("fault", "store", error.message, error.remedy or remedy)
-    else:
-        yield Finding("ok", "store", f"opens: {place}")
+        yield Finding(
+            "fault", "configuration", error.message, error.remedy or "'flops config show' lists all settings."
+        )
+        return
+    for check in CHECKS:
+        try:
+            yield from check(settings)
+        except (FlopsError, OSError) as error:  # the other checks have something to say, too
+            remedy = getattr(error, "remedy", "") or f"Check who may read and write {settings.home}."
+            yield Finding("fault", check.__name__.strip("_"), str(getattr(error, "message", error)), remedy)
 
 
 def _services(settings: Settings) -> Iterator[Finding]:
-    if not installation.is_up(settings):
+    if installation.is_up(settings):
+        yield Finding("ok", "local orchestrator", "running")
+    elif settings.broker_url:
+        yield Finding("advice", "local orchestrator", "not running", "Start it with 'flops up' if it should run here.")
+    else:
         yield Finding("fault", "local orchestrator", "not running", "Start it with 'flops up'.")
         return
-    yield Finding("ok", "local orchestrator", "running")
     try:
         opened = Session(settings)
     except FlopsError as error:
@@ -109,15 +81,55 @@ def _services(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("ok", "broker", "answers")
     try:
-        services = opened.ask("services", ListServices(), timeout_s=5)["services"]
-        yield Finding("ok", "manager", f"answers; {len(services)} services are deployed")
-        for node, tags in opened.ask("data", ListData(), timeout_s=5)["nodes"].items():
-            listed = ", ".join(f"{tag} ({examples:,})" for tag, examples in tags.items()) or "no data yet"
-            yield Finding("ok", f"data of node {node}", listed)
+        yield from _answers(opened)
     except FlopsError as error:
         yield Finding("fault", "manager", error.message, _manager_remedy(settings, installation.MANAGER))
     finally:
         opened.close()
+    if installation.is_up(settings):
+        yield from _managers(settings)
+
+
+def _answers(opened: Session) -> Iterator[Finding]:
+    services = opened.ask("services", ListServices(), timeout_s=PATIENCE_S)["services"]
+    yield Finding("ok", "manager", f"answers; {len(services)} services are deployed")
+    yield from _states(services)
+    nodes = opened.ask("data", ListData(), timeout_s=PATIENCE_S)["nodes"]
+    for node, tags in nodes.items():
+        listed = ", ".join(f"{tag} ({examples:,})" for tag, examples in tags.items()) or "no data yet"
+        yield Finding("ok", f"data of node {node}", listed)
+    if not nodes:
+        yield Finding("fault", "data", "no node offers its data", "Call 'flops up' on the machines of the learners.")
+    yield from _clock(opened)
+
+
+def _states(services: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Tracking servers, and instances that do not run."""
+    for service in services:
+        for item in service["instances"]:
+            state = str(item["state"]).lower()
+            if state == "failed":
+                why = item.get("reason") or "without a reason"
+                yield Finding("fault", service["role"], f"{item['id']} has failed: {why}", f"flops logs {item['id']}")
+            elif service["role"] == "tracking":
+                yield Finding("ok", "tracking", f"{item['id']} of {service['user']}: {state}")
+    if not any(service["role"] == "tracking" for service in services):
+        yield Finding("ok", "tracking", "no server yet; one comes with a user's first project")
+
+
+def _clock(opened: Session) -> Iterator[Finding]:
+    """Times that the managers wrote must not lie in this machine's future."""
+    for status in opened.first_projects(1, PATIENCE_S):
+        with suppress(ValueError):
+            ahead = datetime.fromisoformat(status["updated"]) - datetime.now(UTC)
+            if ahead > CLOCK_TOLERANCE:
+                remedy = "Set the clocks of all machines by NTP: times in the inbox are wrong. Deadlines are right."
+                yield Finding("advice", "clock", f"the manager's is {ahead.total_seconds():.0f} s ahead", remedy)
+                return
+    yield Finding("ok", "clock", "not behind the manager's")
+
+
+def _managers(settings: Settings) -> Iterator[Finding]:
     for name in installation.manager_names(settings)[1:]:
         if installation.runs(settings, name):
             yield Finding("ok", name, "runs")
@@ -131,4 +143,13 @@ def _manager_remedy(settings: Settings, name: str) -> str:
     return f"{said}Mend that, or try 'flops down', then 'flops up'."
 
 
-CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (_tools, _disk, _store, _services)
+CHECKS: Final[tuple[Callable[[Settings], Iterator[Finding]], ...]] = (
+    findings.configuration,
+    findings.versions,
+    findings.tools,
+    findings.disk,
+    findings.credentials,
+    findings.store,
+    findings.registry,
+    _services,
+)
