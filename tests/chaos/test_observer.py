@@ -29,9 +29,9 @@ def aggregator_of(project_id: str) -> str:
 
 
 def training(house: House, name: str) -> str:
-    """A project that trains until it is told to go on."""
+    """A project that trains until it is told to go on, with an observer that is up to date."""
     project_id = house.start(name)
-    house.await_phase(project_id, "training")
+    wait_until(lambda: any(entry["event_type"] == "training.started" for entry in house.entries(project_id)), 60)
     return project_id
 
 

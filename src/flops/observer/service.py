@@ -73,13 +73,14 @@ class Observer:
         self._is_behind = False
         self._has_caught_up = False
         self._behind_since: float | None = None
-        self._look_at = 0.0
+        self._look_at, self._look_again_s = 0.0, WAIT_S
 
     def run(self) -> bool:
         """Read until the project has ended and the manager has every entry, however long it is away; False if stopped.
 
         What had ended when this observer ended before may have been retried since: that has to be asked first.
-        What is not heard from the broker, for instance because the manager was killed while it told it, is asked for.
+        What is not heard from the broker, for instance because the manager was killed while it told it, is asked for:
+        again soon after a connection, since the manager may have more by then that was told before it.
         """
         connection = 0
         if self._inbox.is_new:
@@ -87,6 +88,7 @@ class Observer:
         while not self._context.stopping.is_set() and not (self._has_caught_up and self._has_ended()):
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
+                self._look_again_s = WAIT_S
                 self._insist(self._catch_up)
                 self._publish_status()
                 continue
@@ -95,6 +97,7 @@ class Observer:
                 for delivery in deliveries:
                     delivery.acknowledge()
             if time.monotonic() >= self._look_at:
+                self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_S)
                 self._insist(self._catch_up)
             self._insist(self._say_if_behind)
         is_complete = False
@@ -186,7 +189,7 @@ class Observer:
             self._position = position
             more = bool(answer["more"])
         self._is_behind, self._has_caught_up = False, True
-        self._look_at = time.monotonic() + LOOK_AGAIN_S
+        self._look_at = time.monotonic() + self._look_again_s
 
     def _say_if_behind(self) -> None:
         """Say in the inbox that something is missing there, once it has been so for long; the manager has it."""

@@ -332,8 +332,7 @@ def test_an_inbox_that_is_behind_for_long_says_so_once(desk: Desk, monkeypatch: 
     assert sum("missing here" in text for text in desk.texts) == 1
 
 
-def test_what_nobody_told_is_asked_for_after_a_while(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "LOOK_AGAIN_S", 0.1)
+def test_what_was_told_before_it_listened_and_handled_afterwards_is_asked_for_soon(desk: Desk) -> None:
     desk.start()
     desk.happen(STORY[0])
     desk.await_entries(1)
