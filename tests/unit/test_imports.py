@@ -29,7 +29,14 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["flops.cli.main", "flops.manager.service", "flops.observer.service", "flops.wire.asyncapi", "flops.ports"],
+    [
+        "flops.cli.main",
+        "flops.manager.service",
+        "flops.observer.service",
+        "flops.wire.asyncapi",
+        "flops.ports",
+        "flops.tui.watching",
+    ],
 )
 def test_no_heavy_library_is_loaded(module: str) -> None:
     assert loaded_by(f"import {module}") == set()
