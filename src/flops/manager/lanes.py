@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 WORKERS: Final[Mapping[Kind, int]] = {Kind.EVENTS: 4, Kind.DECISIONS: 4, Kind.QUESTIONS: 128, Kind.SERVICES: 16}
 
-BURST_LULL_S: Final = 0.05
+BURST_LULL_S: Final = 0.25
 BURST_S: Final = 2.0
 
 Lane = tuple[str, Kind, str]
@@ -84,11 +84,12 @@ class Lanes:
         with self._changed:
             now = time.monotonic()
             if now < self._burst_until:
+                if not self._parked:
+                    self._changed.notify_all()
                 for lane in {_lane_of(item) for item in items} - self._waiting.keys():
                     self._waiting[lane] = deque()
                     self._held[lane] = now + BURST_S
                     self._parked[lane] = now + BURST_LULL_S
-                self._changed.notify_all()
             self._burst_until = now + BURST_LULL_S
             self.put(items)
 
