@@ -296,6 +296,14 @@ class Intake:
             self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=True)
 
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
+        """Cancel a project, for which an empty message or any JSON object is enough. Garbage cancels nothing.
+
+        Nor does what comes from the broker's memory: it has counted when it was sent, and the project may be retried.
+        """
+        if delivery.retained:
+            raise UndecodableMessageError(delivery.topic, "it was retained: a cancellation counts when it is sent")
+        if delivery.payload and not isinstance(decode_json(delivery.topic, delivery.payload, CONTROL), dict):
+            raise UndecodableMessageError(delivery.topic, "a cancellation is an object or empty")
         envelope = _envelope_if_wrapped(delivery)
         record = self._store.load(project_id)
         if record is None:

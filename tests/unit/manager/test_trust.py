@@ -76,6 +76,41 @@ def test_entries_of_anybody_but_the_projects_observer_are_put_aside(office: Offi
     assert office.store.entries(project_id, after=0, limit=10) == []
 
 
+def phase(office: Office, project_id: str) -> str:
+    record = office.store.load(project_id)
+    return str(record.project.phase) if record else ""
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"{", b"7", b"[]", b'{"specversion":"1.0"}'])
+def test_garbage_cancels_nothing(office: Office, payload: bytes) -> None:
+    project_id = begun(office)
+
+    office.bus.publish(office.topics.project_cancel(project_id), payload)
+    wait_until(lambda: len(put_aside(office)) == 1)
+
+    assert phase(office, project_id) not in {"stopping", "cancelled"}
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b'{"by":"Ada"}'])
+def test_a_cancellation_by_hand_needs_no_envelope(office: Office, payload: bytes) -> None:
+    project_id = begun(office)
+
+    office.bus.publish(office.topics.project_cancel(project_id), payload)
+
+    wait_until(lambda: phase(office, project_id) in {"stopping", "cancelled"})
+
+
+def test_a_retained_cancellation_counts_when_it_is_sent_and_never_again(office: Office) -> None:
+    project_id = begun(office)
+    office.bus.publish(office.topics.project_cancel(project_id), b"{}", retain=True)
+    wait_until(lambda: phase(office, project_id) in {"stopping", "cancelled"})
+
+    office.stop()
+    office.start()
+
+    wait_until(lambda: any("retained" in reason for reason in put_aside(office)))
+
+
 @pytest.mark.parametrize("kind", sorted(e.TOLD_BY_MANAGER_ALONE))
 def test_nobody_reads_a_fact_of_the_managers_from_another_source(kind: str) -> None:
     told = Envelope(id="1", source="/manager.x", type=kind, time=datetime.now(UTC))
