@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "up": ("flops.cli.installation", "Start whatever is missing on this machine."),
     "down": ("flops.cli.installation", "Stop everything that 'up' and projects have started."),
     "doctor": ("flops.cli.doctor", "Check this installation and say what to mend."),
+    "tui": ("flops.cli.tui", "Watch and steer projects in the terminal, live."),
     "demo": ("flops.cli.demo", "Run the base case from an SLA to predictions."),
     "p": ("flops.cli.project", "Start a project from a named SLA file."),
     "project": ("flops.cli.project", "Start, list, show, follow, cancel, retry and delete projects."),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,16 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flops.adapters.memory_bus import MemoryBroker
-
-
-@pytest.fixture
-def desk(memory_broker: MemoryBroker) -> Iterator[Desk]:
-    made = Desk(memory_broker)
-    thread = threading.Thread(target=made.run)
-    thread.start()
-    yield made
-    made.stopping.set()
-    thread.join(10)
 
 
 @pytest.fixture

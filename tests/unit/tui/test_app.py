@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.doubles.tui import ID, Desk, entry, status
+
+pytest.importorskip("textual")
+
+from textual.widgets import DataTable, Static
+
+from flops.tui.app import FlopsApp
+from flops.tui.feed import Feed
+from flops.tui.inbox_view import InboxView
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from textual.pilot import Pilot
+
+    from flops.adapters.memory_bus import MemoryBroker
+
+WITHIN_S = 10.0
+SMALL = (80, 24)
+
+
+def play(desk: Desk, part: Callable[[FlopsApp, Pilot[None]], Awaitable[None]], size: tuple[int, int] = SMALL) -> None:
+    """Let somebody use the interface."""
+
+    async def run() -> None:
+        feed = Feed(desk.link())
+        app = FlopsApp(feed, caller="ada", begin=lambda _: ID)
+        try:
+            async with app.run_test(size=size) as pilot:
+                await until(pilot, lambda: not desk.listed or app.query_one(DataTable).row_count == len(desk.listed))
+                await part(app, pilot)
+        finally:
+            feed.close()
+
+    asyncio.run(run())
+
+
+async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline
+        await pilot.pause(0.02)
+
+
+def lines(app: FlopsApp) -> list[int]:
+    return [shown["sequence"] for shown in app.screen_stack[0].query_one(InboxView).lines]
+
+
+def shown(app: FlopsApp, name: str) -> str:
+    return str(app.screen.query_one(name, Static).content)
+
+
+def test_a_late_start_shows_the_whole_inbox_and_filters_it(desk: Desk) -> None:
+    desk.listed, desk.kept = [status(entries=30)], [entry(number) for number in range(1, 31)]
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: lines(app) == list(range(1, 31)))
+        await pilot.press("slash", "y", " ", "3", "enter")
+        assert lines(app) == [3, 30]
+        await pilot.press("escape")
+        assert len(lines(app)) == 30
+
+    play(desk, part)
+
+
+def test_an_entry_opens_with_its_details(desk: Desk) -> None:
+    desk.listed, desk.kept = [status(entries=1)], [entry(1, details="Traceback of a learner", next_step="mend it")]
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: lines(app) == [1])
+        await pilot.press("enter", "enter")
+        assert "Traceback of a learner" in shown(app, "#text")
+        assert "→ mend it" in shown(app, "#text")
+        await pilot.press("escape", "question_mark")
+        assert "filter the inbox" in shown(app, "#text")
+
+    play(desk, part)
+
+
+def test_a_banner_while_the_broker_is_away_and_no_entry_lost(desk: Desk, memory_broker: MemoryBroker) -> None:
+    desk.listed, desk.kept = [status(entries=1)], [entry(1)]
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: lines(app) == [1])
+        memory_broker.stop()
+        await until(pilot, lambda: app.query_one("#banner").has_class("shown"))
+        desk.kept += [entry(2)]
+        memory_broker.start()
+        await until(pilot, lambda: lines(app) == [1, 2])
+        await until(pilot, lambda: not app.query_one("#banner").has_class("shown"))
+
+    play(desk, part)
+
+
+@pytest.mark.parametrize(("key", "request_name"), [("c", "cancel"), ("r", "retry"), ("d", "delete")])
+def test_actions_ask_once(desk: Desk, key: str, request_name: str) -> None:
+    desk.listed = [status()]
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.watching.selected == ID)
+        await pilot.press(key, "n")
+        await pilot.press(key)
+        assert ID in shown(app, "#text")
+        await pilot.press("y")
+        await until(pilot, lambda: request_name in [name for name, _ in desk.heard])
+
+    play(desk, part)
+    assert [name for name, _ in desk.heard].count(request_name) == 1
+
+
+def test_a_file_is_checked_while_it_is_typed(desk: Desk) -> None:
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await pilot.press("s", *"nowhere")
+        assert "✗" in shown(app, "#verdict")
+        await pilot.press("escape")
+
+    play(desk, part)
+
+
+def test_rounds_services_and_the_sla_have_tabs(desk: Desk) -> None:
+    round_1 = {"round": 1, "rounds": 2, "accuracy": 0.5, "loss": 1.0, "duration_s": 1.0, "participants": [{}, {}]}
+    desk.listed, desk.kept = [status(entries=1)], [entry(1, event_type="round.finished", data=round_1)]
+    instance = {"id": "learner-x.0", "state": "running", "node": "n1"}
+    services = [{"name": "learner-x", "role": "learner", "instances": [instance]}]
+    desk.replies = {"project": {"sla": {"customerID": "Ada"}, "services": services}, "logs": {"text": "hello"}}
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: lines(app) == [1])
+        for key, name, text in (("2", "training", "50.00%"), ("3", "services", "hello"), ("4", "sla", "Ada")):
+            await pilot.press(key)
+            await until(pilot, lambda: text in shown(app, f"#{name}-text"))  # noqa: B023  waited for at once
+
+    play(desk, part, (200, 50))
+
+
+@pytest.mark.timeout(60)
+def test_keys_answer_at_once_during_a_burst(desk: Desk) -> None:
+    """2,000 entries in a few seconds are far more than 10,000 a minute."""
+    desk.listed = [status(entries=0)]
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.watching.selected == ID and app.watching.entries.is_loaded)
+        took_s = []
+        for hundred in range(20):
+            for number in range(100 * hundred + 1, 100 * hundred + 101):
+                desk.tell(entry(number))
+            begun = time.monotonic()
+            await pilot.press("f")
+            took_s.append(time.monotonic() - begun)
+        await until(pilot, lambda: len(lines(app)) == 2000)
+        app.log(statistics.median(took_s))
+        assert statistics.median(took_s) < 0.2, took_s
+
+    play(desk, part)
