@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.rates import Rate
@@ -21,34 +21,30 @@ from flops.errors import (
     UndecodableMessageError,
 )
 from flops.manager.bare_requests import ID_LENGTH
-from flops.manager.gaps import Gaps
 from flops.manager.kept import SomebodyElsesError
-from flops.wire.confirmation import encode_watermarks
-from flops.wire.envelope import Envelope, decode_envelope, decode_json, envelope_of
-from flops.wire.events import MANAGER, CancellationRequested, Event, ProjectAccepted, ProjectRejected
-from flops.wire.limits import CONTROL, EVENT, MAX_ID, REJECTIONS_AT_ONCE, REJECTIONS_PER_S
+from flops.wire.envelope import Envelope, decode_json, envelope_of
+from flops.wire.events import MANAGER, CancellationRequested, ProjectAccepted, ProjectRejected
+from flops.wire.limits import CONTROL, MAX_ID, REJECTIONS_AT_ONCE, REJECTIONS_PER_S
 from flops.wire.presence import decode_presence
 from flops.wire.requests import ProjectAnswer
 from flops.wire.sla import parse_project_sla, unsupported
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from flops.manager.bare_requests import BareRequests
     from flops.manager.kept import KeptMessage
     from flops.manager.placement import Placements
     from flops.manager.projects import Projects
+    from flops.manager.reports import Reports
     from flops.manager.requests import Requests
     from flops.manager.succession import Succession
-    from flops.ports import Bus, Delivery, ProjectRecord, Store
+    from flops.ports import Bus, Delivery, Store
     from flops.wire.requests import Presence
     from flops.wire.sla import ProjectSla
     from flops.wire.topics import Topics
 
 log = logging.getLogger(__name__)
-
-GAP_TICK_S: Final = 1.0
 
 
 class Intake:
@@ -66,22 +62,22 @@ class Intake:
         projects: Projects,
         placements: Placements,
         requests: Requests,
+        reports: Reports,
         succession: Succession,
         bare_requests: BareRequests,
         hear_presence: Callable[[Presence], None],
         platform: str,
     ) -> None:
         self._bus, self._topics, self._store = bus, topics, store
-        self._projects, self._placements, self._requests = projects, placements, requests
+        self._projects, self._placements = projects, placements
+        self._requests, self._reports = requests, reports
         self._succession, self._bare_requests = succession, bare_requests
         self._hear_presence, self._platform = hear_presence, platform
         self._dead_letters = DeadLetters(self._keep_dead_letter)
-        self._gaps = Gaps()
-        self._early_entries = Gaps()
         self._rejections = Rate(REJECTIONS_AT_ONCE, REJECTIONS_PER_S)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
-            ("events",): self._event,
-            ("inbox",): self._entry,
+            ("events",): self._reports.hear_event,
+            ("inbox",): self._reports.hear_entry,
             ("cancel",): self._cancellation,
         }
 
@@ -214,87 +210,6 @@ class Intake:
         )
         self._bus.publish(self._topics.project_events(project_id), told.encode())
 
-    def _event(self, project_id: str, delivery: Delivery) -> None:
-        envelope = decode_envelope(delivery.topic, delivery.payload, EVENT)
-        if envelope.source == MANAGER:
-            return
-        fault = self._receive(project_id, envelope)
-        if fault:
-            raise fault
-
-    def _receive(self, project_id: str, envelope: Envelope) -> UndecodableMessageError | None:
-        """Handle an event, and then what was heard beyond the gap that it closes; returns why it has no effect."""
-        fault, following = self._receive_one(project_id, envelope)
-        while following:
-            _, following = self._receive_one(project_id, following)
-        return fault
-
-    def _receive_one(
-        self, project_id: str, envelope: Envelope
-    ) -> tuple[UndecodableMessageError | None, Envelope | None]:
-        event, fault = _event_of(envelope)
-        if fault and not envelope.sequence:
-            return fault, None
-        # One without effect is kept with the project's other events, too: what its source says next must not wait.
-        record = self._projects.received(project_id, envelope, event)
-        if record and record.owner != self._projects.owner and not envelope.sequence:
-            raise SomebodyElsesError(record.owner)
-        self._confirm(project_id, envelope, record)
-        if record is None or record.owner != self._projects.owner:
-            return fault, None
-        watermark = record.watermarks.get(envelope.source, 0)
-        if envelope.sequence > watermark:
-            self._gaps.hold(project_id, envelope)
-        return fault, self._gaps.following(project_id, envelope.source, watermark)
-
-    def watch_gaps(self, stopping: threading.Event) -> None:
-        """Wait for events that are missing, but not for ever: say so in the project, and go on with what came later."""
-        while not stopping.wait(GAP_TICK_S):
-            for project_id, source, last in self._gaps.overdue():
-                try:
-                    self._give_up(project_id, source, last)
-                except FlopsError as error:
-                    log.warning("a gap is watched further", extra={"project": project_id, "reason": str(error)})
-            for project_id, source, _ in self._early_entries.overdue():
-                self._early_entries.forget(project_id, source)  # an observer sends its entries again, for ever
-
-    def _give_up(self, project_id: str, source: str, last: int) -> None:
-        record = self._projects.give_up(project_id, source, last)
-        if record is None or record.owner != self._projects.owner:
-            self._gaps.forget(project_id, source)
-        elif following := self._gaps.following(project_id, source, record.watermarks.get(source, 0)):
-            self._receive(project_id, following)
-
-    def _entry(self, project_id: str, delivery: Delivery) -> None:
-        following: Envelope | None = decode_envelope(delivery.topic, delivery.payload, CONTROL)
-        while following is not None:
-            entry, record = following, self._projects.keep_entry(project_id, following)
-            self._confirm(project_id, entry, record)
-            following = None
-            if record and record.owner == self._projects.owner:
-                watermark = record.watermarks.get(entry.source, 0)
-                if entry.sequence > watermark:
-                    self._early_entries.hold(project_id, entry)
-                following = self._early_entries.following(project_id, entry.source, watermark)
-
-    def _confirm(self, project_id: str, envelope: Envelope, record: ProjectRecord | None) -> None:
-        """Confirm what is durable; what belongs to no project is not kept, so its producer need not keep it either.
-
-        What belongs to another manager's project is that one's to confirm: until then its producer sends it again.
-        """
-        if not envelope.sequence or (record and record.owner != self._projects.owner):
-            return
-        confirmed = {envelope.source: envelope.sequence} if record is None else dict(record.watermarks)
-        payload = encode_watermarks(confirmed, owner=self._projects.owner)
-        self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=record is not None)
-
-    def confirm_again(self, project_id: str) -> None:
-        """Say what is durable of an adopted project: what its services have told the former manager comes again."""
-        record = self._store.load(project_id)
-        if record and record.owner == self._projects.owner:
-            payload = encode_watermarks(dict(record.watermarks), owner=self._projects.owner)
-            self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=True)
-
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
         """Cancel a project, for which an empty message or any JSON object is enough. Garbage cancels nothing.
 
@@ -328,13 +243,6 @@ class Intake:
             presence = decode_presence(delivery.topic, delivery.payload)
             self._placements.hear(presence)
             self._hear_presence(presence)
-
-
-def _event_of(envelope: Envelope) -> tuple[Event | None, UndecodableMessageError | None]:
-    try:
-        return envelope.event(), None
-    except UndecodableMessageError as error:
-        return None, error
 
 
 def _envelope_if_wrapped(delivery: Delivery) -> Envelope | None:

@@ -23,6 +23,7 @@ from flops.manager.placement import Placements
 from flops.manager.projects import Projects
 from flops.manager.reconciliation import Reconciliation
 from flops.manager.removal import Removal
+from flops.manager.reports import Reports
 from flops.manager.requests import Requests
 from flops.manager.service_leases import ServiceLeases
 from flops.manager.succession import Succession
@@ -123,6 +124,7 @@ class Manager:
             clock=tenure.elapsed,
         )
         self._requests = self._make_requests()
+        self._reports = Reports(ports.bus, ports.topics, ports.store, self._projects)
         self._leases = ServiceLeases(
             ports.orchestrator, self._projects, self._succession, tenure.service_lease_s, tenure.elapsed
         )
@@ -155,7 +157,7 @@ class Manager:
             # Listened to separately, so that questions do not wait behind reports.
             partial(listen, self._intake, questions, self._kept()),
             self._instances.watch,
-            self._intake.watch_gaps,
+            self._reports.watch_gaps,
             partial(watch_deadlines, self._ports.store, self._projects, self._now),
             self._leases.watch,
             self._reconciliation.watch,
@@ -210,6 +212,7 @@ class Manager:
             projects=self._projects,
             placements=self._placements,
             requests=self._requests,
+            reports=self._reports,
             succession=self._succession,
             bare_requests=BareRequests(self._ports.store, self._tenure.manager, self._now),
             hear_presence=self._leases.hear,
@@ -233,7 +236,7 @@ class Manager:
             log.warning("all adopted projects are confirmed again", extra={"reason": str(error)})
             telling = set(adopted)
         for project_id in sorted(telling):
-            self._intake.confirm_again(project_id)
+            self._reports.confirm_again(project_id)
         if former:
             self._instances.catch_up_for(former)
         self._reconciliation.want()
