@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -69,17 +70,31 @@ class LazyGroup(SuggestingGroup):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name=DISTRIBUTION, prog_name="flops")
 @click.option("--context", default="", metavar="NAME", help="Use the settings of this context of flops.toml.")
 @click.option("--config", "file", default="", metavar="FILE", help="Read this file, and no other flops.toml.")
 @click.option("--set", "values", multiple=True, metavar="SETTING=VALUE", help="Set a setting for this command.")
-def cli(context: str, file: str, values: tuple[str, ...]) -> None:
-    """FLOps: federated learning operations, from one SLA to a model that answers."""
+@click.pass_context
+def cli(ctx: click.Context, context: str, file: str, values: tuple[str, ...]) -> None:
+    """FLOps: federated learning operations, from one SLA to a model that answers.
+
+    In a terminal 'flops' alone is 'flops tui'.
+    """
     if context or file or values:
         from flops.cli.config import choose  # noqa: PLC0415  'flops --help' is quick
 
         choose(context, file, values)
+    if ctx.invoked_subcommand is None:
+        _open(ctx)
+
+
+def _open(ctx: click.Context) -> None:
+    """Without a command: the terminal interface for whoever sits at a terminal, the help for everybody else."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or find_spec("textual") is None:
+        click.echo(ctx.get_help())
+    elif command := cli.get_command(ctx, "tui"):
+        ctx.invoke(command)
 
 
 def _forget_flags() -> None:

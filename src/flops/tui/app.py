@@ -39,7 +39,7 @@ COLUMNS: Final = (" ", "ID", "NAME", "PHASE", "ROUND", "ACCURACY", "AGE", "TOOK"
 TABS: Final = ("inbox", "training", "services", "sla", "status")
 LOG_LINES: Final = 200
 CSS: Final = """
-#projects { height: 35%; min-height: 5; }
+#projects { height: auto; min-height: 3; max-height: 35%; }
 #banner { display: none; background: $error; color: $text; text-style: bold; padding: 0 1; }
 #banner.shown { display: block; }
 #stages { height: 1; padding: 0 1; }
@@ -47,7 +47,7 @@ CSS: Final = """
 #filter.shown { display: block; }
 TabbedContent { height: 1fr; }
 TabPane { padding: 0; }
-InboxView { height: 1fr; }
+InboxView { height: 1fr; overflow-x: hidden; }
 ModalScreen { align: center middle; }
 #box { width: 90%; height: auto; max-height: 90%; border: round $primary; padding: 0 1; background: $surface; }
 #text { height: auto; }

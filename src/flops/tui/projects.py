@@ -102,6 +102,8 @@ def stage_line(entries: Iterable[Entry], phase: str, now: datetime | None = None
         last = datetime.fromisoformat(entry["time"])
         if entry.get("stage") and (not begun or begun[-1][0] != entry["stage"]):
             begun.append((str(entry["stage"]), last))
+    if phase in ENDED and begun and last is not None and begun[-1][0] != phase:
+        begun.append((phase, last))
     end = last if phase in ENDED else now or datetime.now(UTC)
     parts = []
     for place, (stage, since) in enumerate(begun):

@@ -71,6 +71,26 @@ def test_a_late_start_shows_the_whole_inbox_and_filters_it(desk: Desk) -> None:
     play(desk, part)
 
 
+def drawn(app: FlopsApp) -> str:
+    """The text of the screen as it is drawn."""
+    return app.export_screenshot().replace("&#160;", " ")
+
+
+@pytest.mark.parametrize("size", [SMALL, (200, 50)])
+def test_the_newest_entry_is_seen(desk: Desk, size: tuple[int, int]) -> None:
+    long = "a long text " * 40
+    desk.listed, desk.kept = (
+        [status(entries=60)],
+        [entry(number, text=f"entry {number} {long}") for number in range(1, 61)],
+    )
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: len(lines(app)) == 60)
+        await until(pilot, lambda: "entry 60 " in drawn(app))
+
+    play(desk, part, size)
+
+
 def test_an_entry_opens_with_its_details(desk: Desk) -> None:
     desk.listed, desk.kept = [status(entries=1)], [entry(1, details="Traceback of a learner", next_step="mend it")]
 
@@ -141,6 +161,12 @@ def test_rounds_services_and_the_sla_have_tabs(desk: Desk) -> None:
     play(desk, part, (200, 50))
 
 
+async def seconds_of_a_key(pilot: Pilot[None]) -> float:
+    begun = time.monotonic()
+    await pilot.press("f")
+    return time.monotonic() - begun
+
+
 @pytest.mark.timeout(60)
 def test_keys_answer_at_once_during_a_burst(desk: Desk) -> None:
     """2,000 entries in a few seconds are far more than 10,000 a minute."""
@@ -148,15 +174,14 @@ def test_keys_answer_at_once_during_a_burst(desk: Desk) -> None:
 
     async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
         await until(pilot, lambda: app.watching.selected == ID and app.watching.entries.is_loaded)
-        took_s = []
+        quiet_s = [await seconds_of_a_key(pilot) for _ in range(20)]
+        burst_s = []
         for hundred in range(20):
             for number in range(100 * hundred + 1, 100 * hundred + 101):
                 desk.tell(entry(number))
-            begun = time.monotonic()
-            await pilot.press("f")
-            took_s.append(time.monotonic() - begun)
+            burst_s.append(await seconds_of_a_key(pilot))
         await until(pilot, lambda: len(lines(app)) == 2000)
-        app.log(statistics.median(took_s))
-        assert statistics.median(took_s) < 0.2, took_s
+        # What two keys may take is a matter of the machine; bursts may add what nobody feels.
+        assert statistics.median(burst_s) < 4 * statistics.median(quiet_s) + 0.05, burst_s
 
     play(desk, part)

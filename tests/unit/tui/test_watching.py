@@ -126,6 +126,7 @@ def test_lengths_of_time(seconds: float, text: str) -> None:
 def test_stages_with_their_durations() -> None:
     entries = [entry(1, stage="checking"), entry(61, stage="building"), entry(91, stage="completed")]
     assert stage_line(entries, "completed") == "✓ checking 1m00s → ✓ building 30s → ✓ completed"
+    assert stage_line(entries[:2], "completed") == "✓ checking 1m00s → ✓ building 0s → ✓ completed"
 
 
 def test_an_entry_opens_with_everything_and_obeys_nothing() -> None:
