@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)
 
+FOR_PERCENTILES = 1000  # of fewer, the 99th is but the worst
 SLACK_S = 0.01  # what the scheduler of a busy machine may add to a percentile of milliseconds
 
 
@@ -96,7 +97,9 @@ def test_an_observer_stopped_under_a_flood(scripted: House, tell: Tell, events: 
         rounds = [*range(events // 5), *range(events)]
         assert texts == [f"Event {number}." for number in rounds]
     tell(what, times=1, lost=0, recoveries=[recovery_s], more=more)
-    assert p99_ms(undisturbed) <= 2 * p99_ms(usual) + 1000 * SLACK_S
+    assert statistics.median(undisturbed) <= 2 * statistics.median(usual) + SLACK_S
+    if events >= FOR_PERCENTILES:
+        assert p99_ms(undisturbed) <= 2 * p99_ms(usual) + 1000 * SLACK_S
 
 
 def told(house: House, project_id: str) -> int:

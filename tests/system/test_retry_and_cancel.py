@@ -9,6 +9,8 @@ import pytest
 from tests.ml_repositories import commit_files
 from tests.system.rehearsal import MODEL_MANAGER, Rehearsal, Stage, follow, until
 
+from flops.errors import EXIT_INVALID
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -136,7 +138,7 @@ def test_one_token_starts_one_project(house: Installation, stage: Stage, tmp_pat
 
     assert started[0] == started[1]
     sla.write_text(sla.read_text().replace("/nowhere", "/elsewhere"))
-    assert house.flops("project", "start", str(sla), "--token", token).exit_code == 1
+    assert house.flops("project", "start", str(sla), "--token", token).exit_code == EXIT_INVALID
 
 
 def _stopped(house: Installation, project: Rehearsal) -> str:
