@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import sleep
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -76,7 +76,7 @@ def new_lines(before: list[str], now: list[str]) -> list[str]:
 
 def _follow(opened: Session, question: ReadLogs, seen: list[str], show: Callable[[str], None]) -> None:
     while True:
-        time.sleep(LOOK_S)
+        sleep(LOOK_S)
         try:
             answer = opened.ask("logs", question)
         except (BrokerUnreachableError, NoAnswerError):  # it comes back, and so do the lines

@@ -63,7 +63,7 @@ def test_logs_are_followed_until_ctrl_c(
         if next(looks, 1):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("flops.cli.logs.time.sleep", look)
+    monkeypatch.setattr("flops.cli.logs.sleep", look)
     manager.pages["logs"] = [{"text": "a\n"}, {"text": "a\nb\n"}]
     manager.replies["logs"] = {"text": "a\nb\nc\n"}
 
