@@ -229,6 +229,19 @@ class CannotWriteError(FlopsError):
         )
 
 
+class AddressUnavailableError(FlopsError):
+    """An address at which something should listen cannot be had."""
+
+    code = "address.unavailable"
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(
+            f"Nothing can listen at port {port} of {host}: {reason.lower()}.",
+            remedy="Choose another port, or none: then a free one is taken.",
+        )
+
+
 class StaleVersionError(FlopsError):
     """Somebody else saved the project in between; load it again and redo the step."""
 

@@ -1,30 +1,66 @@
-"""``flops tui``: projects and inboxes, live, in the terminal."""
+"""``flops tui``: projects and inboxes, live, in the terminal or in a browser."""
 
 from __future__ import annotations
 
+import os
+import ssl
 import sys
 from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import Final
 
 import click
 
-from flops.cli.output import json_option
+from flops.adapters.local_processes import kernel
+from flops.bootstrap import adapters
+from flops.cli.output import json_option, print_result, say
 from flops.cli.session import session
+from flops.errors import NotFoundError
+
+LOOPBACK: Final = "127.0.0.1"
+# Whoever serves the interface elsewhere than in a terminal tells Textual so by this variable.
+DRIVER: Final = "TEXTUAL_DRIVER"
+EXTRAS: Final = {"textual": "tui", "textual_serve": "web"}
 
 
 @click.command()
 @click.option("--user", default="", help="Only this user's projects.")
+@click.option("--web", "in_browser", is_flag=True, help="Serve it to browsers, and print the address to open.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Where to serve it; a free port by default.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Where to listen; elsewhere only with a certificate.")
+@click.option("--certificate", default="", metavar="FILE", help="A TLS certificate with its chain and key, in PEM.")
 @json_option
-def tui(user: str, *, as_json: bool) -> None:
-    """Watch and steer projects in the terminal, live.
+def tui(  # noqa: PLR0913  its options
+    *, user: str, in_browser: bool, port: int, host: str, certificate: str, as_json: bool
+) -> None:
+    """Watch and steer projects in the terminal, live; with --web, in a browser.
 
-    It is for people: with --json it only says which commands are for scripts.
+    The address that --web prints holds a token; without it nothing is served, and whoever has it may do what you may.
+    It is served on this machine only: from elsewhere, forward its port with 'ssh -L'. Ctrl-C ends it.
+    In a terminal it is for people: with --json it only says which commands are for scripts.
     """
-    if find_spec("textual") is None:
-        message = "The terminal interface needs the extra 'tui', which is not installed: pip install 'flops-fl[tui]'."
+    if in_browser:
+        _need("textual_serve")
+        _serve(user, host, port, certificate, as_json=as_json)
+    else:
+        _need("textual")
+        _show(user, as_json=as_json)
+
+
+def _need(module: str) -> None:
+    if find_spec(module) is None:
+        extra = EXTRAS[module]
+        message = f"This needs the extra '{extra}', which is not installed: pip install 'flops-fl[{extra}]'."
         raise click.ClickException(message)
-    if as_json or not sys.stdout.isatty():
+
+
+def _show(user: str, *, as_json: bool) -> None:
+    is_served = bool(os.environ.get(DRIVER))
+    if as_json or not (sys.stdout.isatty() or is_served):
         message = "The terminal interface needs a terminal. In scripts use: flops project list, flops project inbox."
         raise click.UsageError(message)
+    if is_served:
+        kernel.die_with_parent(os.getppid())
     from flops.cli.project import caller  # noqa: PLC0415  what only this command needs
     from flops.tui.app import FlopsApp  # noqa: PLC0415
     from flops.tui.feed import Feed  # noqa: PLC0415
@@ -35,3 +71,44 @@ def tui(user: str, *, as_json: bool) -> None:
             FlopsApp(feed, user=user, caller=caller(opened), begin=opened.start).run()
         finally:
             feed.close()
+
+
+def _serve(user: str, host: str, port: int, certificate: str, *, as_json: bool) -> None:
+    tls = _tls(certificate) if certificate else None
+    if tls is None and not _is_loopback(host):
+        message = (
+            f"Everybody between could read along on the way to {host}. Name a --certificate, or stay on {LOOPBACK} and "
+            "forward the port: ssh -L PORT:127.0.0.1:PORT this-machine."
+        )
+        raise click.UsageError(message)
+    with session():  # if nobody answers, better now than in a browser
+        pass
+    from flops.tui.web import WebInterface  # noqa: PLC0415  what only this command needs
+
+    # The visitors' processes inherit what flags and files say here.
+    os.environ.update(adapters.configuration().environment())
+    command = (sys.executable, "-m", "flops", "tui", *((f"--user={user}",) if user else ()))
+    served = WebInterface(command, host=host, port=port, tls=tls)
+    print_result({"url": served.url}, as_json=as_json, render=lambda: click.echo(served.url))
+    sys.stdout.flush()
+    say("Open this address in a browser. Whoever knows it may do what you may. Ctrl-C ends it.")
+    served.run()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls(certificate: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate)
+    except FileNotFoundError:
+        raise NotFoundError("certificate", certificate) from None
+    except (OSError, ValueError) as error:  # unreadable, no PEM, or without its key
+        message = f"{certificate} is no certificate with its key in PEM: {error}."
+        raise click.UsageError(message) from error
+    return context
