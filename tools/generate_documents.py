@@ -6,18 +6,22 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from cli_page import cli_page
+from cli_page import cli_pages
 from flops.wire.asyncapi import asyncapi
 from flops.wire.schemas import mock_data_schema, project_schema
 from flow_page import flow_page
 from reference_pages import NOTE, error_classes, errors_page, events_page, sla_page
 from settings_page import settings_page
 
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 ROOT: Final = Path(__file__).parents[1]
+COMMANDS: Final = Path("docs/reference/cli")
 
 
 def documents() -> dict[Path, str]:
@@ -25,7 +29,7 @@ def documents() -> dict[Path, str]:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     return {
         Path("docs/reference/asyncapi.yaml"): _yaml(asyncapi(version)),
-        Path("docs/reference/cli.md"): cli_page(NOTE),
+        **{COMMANDS / name: text for name, text in cli_pages(NOTE).items()},
         Path("docs/reference/events.md"): events_page(),
         Path("docs/reference/errors.md"): errors_page(error_classes(ROOT / "src" / "flops")),
         Path("docs/reference/flow.md"): flow_page(ROOT / "src" / "flops" / "project" / "workflow.py", NOTE),
@@ -37,15 +41,25 @@ def documents() -> dict[Path, str]:
 
 
 def stale_documents() -> list[Path]:
-    """The documents that are not what the code says."""
-    return [path for path, text in documents().items() if not _is_current(ROOT / path, text)]
+    """The documents that are not what the code says, and pages of commands that are gone."""
+    current = documents()
+    stale = [path for path, text in current.items() if not _is_current(ROOT / path, text)]
+    return [*stale, *_left_over(current)]
 
 
 def write_documents() -> None:
-    """Write every document."""
-    for path, text in documents().items():
+    """Write every document, and remove pages of commands that are gone."""
+    current = documents()
+    for path, text in current.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text, encoding="utf-8")
+    for path in _left_over(current):
+        (ROOT / path).unlink()
+
+
+def _left_over(current: Container[Path]) -> list[Path]:
+    pages = (COMMANDS / file.name for file in sorted((ROOT / COMMANDS).glob("*.md")))
+    return [path for path in pages if path not in current]
 
 
 def _is_current(path: Path, text: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flops.errors import InvalidConfigurationError, InvalidSettingError, NotFoundError
 from flops.settings import Settings
-from flops.suggestions import did_you_mean
+from flops.suggestions import did_you_mean, did_you_mean_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -151,7 +151,7 @@ def _files(environment: Mapping[str, str], choice: Choice) -> Iterator[Configura
     if named:
         path = Path(named).expanduser()
         if not os.path.isfile(path):  # noqa: PTH113  unlike pathlib's, it never raises
-            raise NotFoundError("configuration file", named)
+            raise NotFoundError("configuration file", named, remedy=did_you_mean_file(str(path)))
         yield read_file(path)
         return
     for path in (Path.cwd() / FILE_NAME, user_file(environment)):

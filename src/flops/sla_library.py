@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, get_args
 
 from flops.errors import InvalidSlaError, NotFoundError, SlaFault
-from flops.suggestions import did_you_mean
+from flops.suggestions import did_you_mean, did_you_mean_file
 from flops.wire.sla_text import MAX_SLA_BYTES
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def find_sla(name_or_path: str, *kinds: SlaKind) -> Path:
     if mode and name_or_path:
         raise InvalidSlaError([SlaFault("", f"{path} is not a file")])
     others = (_USES[kind].format(name) for kind in get_args(SlaKind) for file in list_slas(kind) if file.stem == name)
-    raise NotFoundError("SLA file", name_or_path, remedy=next(others, "") or did_you_mean(path.stem, shipped))
+    remedy = next(others, "") or did_you_mean_file(str(path)) or did_you_mean(path.stem, shipped)
+    raise NotFoundError("SLA file", name_or_path, remedy=remedy)
 
 
 def _mode(path: Path) -> int:

@@ -58,7 +58,9 @@ def test_an_unknown_command_or_option_is_noticed() -> None:
 def test_the_overview_lists_every_page() -> None:
     overview = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     folders = ("tutorial", "how-to", "explanation", "reference")
-    pages = {f"{folder}/{file.name}" for folder in folders for file in (ROOT / "docs" / folder).iterdir()}
+    pages = {
+        f"{folder}/{file.name}" for folder in folders for file in (ROOT / "docs" / folder).iterdir() if file.is_file()
+    }
     assert pages <= set(LINK.findall(overview))
 
 

@@ -12,7 +12,7 @@ from flops.cli.inbox import ENDED
 from flops.cli.output import json_option, print_result, say
 from flops.cli.project import await_end, caller
 from flops.cli.session import Session, session
-from flops.errors import NotStartedError, ProjectNotEndedError
+from flops.errors import EXIT_FAILED, NotStartedError, ProjectNotEndedError
 from flops.project.images import parse_image
 from flops.wire.requests import CancelProject, DeleteProject, DropDeadLetters, ListServices
 
@@ -31,15 +31,16 @@ def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def agree(question: str, *, yes: bool) -> None:
     """Ask, unless that was answered before; where nobody can answer, ``--yes`` is needed.
 
-    Raises:
-        click.Abort: the answer is no.
+    If the answer is no, the command ends here.
     """
     if yes:
         return
     if not sys.stdin.isatty():
         message = "Nobody can be asked here. Add --yes if that is what you want."
         raise click.UsageError(message)
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        say("Nothing was done.")
+        click.get_current_context().exit(EXIT_FAILED)
 
 
 @click.command()

@@ -26,13 +26,13 @@ HOW_TO: Final = {
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(SHELLS))
 @json_option
 def completion(shell: str, *, as_json: bool) -> None:
     """Print what makes a SHELL complete commands, options and live ids of projects and services.
 
-    For bash, put this into ~/.bashrc: eval "$(flops completion bash)". It is the same in ~/.zshrc for zsh; for fish:
-    flops completion fish | source.
+    SHELL is bash, zsh or fish. For bash, put this into ~/.bashrc: eval "$(flops completion bash)". It is the same in
+    ~/.zshrc for zsh; for fish: flops completion fish | source.
     """
     from flops.cli.main import cli  # noqa: PLC0415  it is what imports this module
 

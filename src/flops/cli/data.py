@@ -15,7 +15,7 @@ from flops.cli.output import json_option, print_result, print_table, say
 from flops.cli.session import Session, session
 from flops.errors import DataUnavailableError, NoAnswerError, NotFoundError, NotStartedError, UndecodableMessageError
 from flops.sla_library import load_sla
-from flops.suggestions import did_you_mean
+from flops.suggestions import did_you_mean, did_you_mean_file
 from flops.wire.envelope import decode_envelope
 from flops.wire.events import MockDataFailed, MockDataProvided, ServiceCrashed
 from flops.wire.requests import ListData, ProvideMockData
@@ -102,7 +102,7 @@ def put(tag: str, file: Path, node: str, name: str, *, as_json: bool) -> None:
     settings = adapters.read_settings()
     nodes = [item.name for item in settings.local_nodes if "learner" in item.capabilities]
     if not os.path.isfile(file):  # noqa: PTH113  unlike pathlib's, it never raises
-        raise NotFoundError("file", str(file))
+        raise NotFoundError("file", str(file), remedy=did_you_mean_file(str(file)))
     chosen = node or next(iter(nodes), "")
     if chosen not in nodes:
         raise NotFoundError("learner node", chosen, remedy=did_you_mean(chosen, nodes))

@@ -56,7 +56,7 @@ def show(number: int, *, as_json: bool) -> None:
         letter = opened.ask("dead-letter", ShowDeadLetter(number=number))
     payload = base64.b64decode(letter.pop("payload"))
     kind, text = _readable(payload)
-    result = {**letter, kind: text}
+    result = {**letter, "text": None, "hex": None, kind: text}
     print_result(result, as_json=as_json, render=lambda: _render(letter, payload))
 
 

@@ -11,7 +11,7 @@ from flops.atomic_file import write_atomically
 from flops.bootstrap import adapters, installation
 from flops.cli.data import provide
 from flops.cli.inbox import show_entry, watch
-from flops.cli.output import json_option, percent, print_result, say
+from flops.cli.output import json_option, percent, print_result, say, styled
 from flops.cli.session import Session, session
 from flops.errors import FlopsError, InvalidSlaError, SlaFault
 from flops.inference.client import predict
@@ -167,4 +167,4 @@ def _digit(prediction: object) -> int:
 
 
 def _headline(text: str) -> None:
-    say(click.style(f"\n── {text}", bold=True))
+    say(styled(f"\n── {text}", bold=True))

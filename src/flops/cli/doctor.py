@@ -13,7 +13,7 @@ import click
 from flops.bootstrap import adapters, installation
 from flops.cli import findings
 from flops.cli.findings import Finding
-from flops.cli.output import json_option, print_result
+from flops.cli.output import json_option, print_result, styled
 from flops.cli.session import Session, quiet_logs
 from flops.errors import EXIT_FAILED, FlopsError
 from flops.wire.requests import ListData, ListServices
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 5.0
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
-SIGNS: Final = {
-    "ok": click.style("✓", fg="green"),
-    "advice": click.style("!", fg="yellow"),
-    "fault": click.style("✗", fg="red"),
-}
+SIGNS: Final = {"ok": ("✓", "green"), "advice": ("!", "yellow"), "fault": ("✗", "red")}
 
 
 @click.command()
@@ -41,7 +37,8 @@ def doctor(*, as_json: bool) -> None:
 
     def render() -> None:
         for finding in found:
-            click.echo(f"{SIGNS[finding.level]} {finding.subject}: {finding.found}")
+            sign, colour = SIGNS[finding.level]
+            click.echo(f"{styled(sign, fg=colour)} {finding.subject}: {finding.found}")
             if finding.remedy:
                 click.echo(f"    → {finding.remedy}")
 

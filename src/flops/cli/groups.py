@@ -6,7 +6,11 @@ import click
 
 
 class SuggestingGroup(click.Group):
-    """A group that answers an unknown command with the closest known one."""
+    """A group that lists its commands in the order of the code, and answers an unknown one with the closest known."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """The commands in the order in which they were added."""
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

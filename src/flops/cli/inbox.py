@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from pydantic import ValidationError
 
-from flops.cli.output import say, visible
+from flops.cli.output import say, styled, visible
 from flops.errors import (
     EXIT_CANCELLED,
     EXIT_FAILED,
@@ -194,11 +194,11 @@ def show_entry(entry: Entry) -> None:
     severity = str(entry["severity"])
     clock = datetime.fromisoformat(entry["time"]).astimezone().strftime("%H:%M:%S")
     line = f"{clock} {SIGNS[severity]} {visible(entry['text'])}"
-    click.echo(click.style(line, fg=COLOURS[severity]) if COLOURS[severity] else line)
+    click.echo(styled(line, fg=COLOURS[severity]))
     for detail in _shortened(visible(entry["details"].rstrip()).splitlines()):
-        click.echo(click.style(f"{MARGIN}| {detail}", dim=True))
+        click.echo(styled(f"{MARGIN}| {detail}", dim=True))
     if entry["next_step"]:
-        click.echo(click.style(f"{MARGIN}→ {visible(entry['next_step'])}", dim=True))
+        click.echo(styled(f"{MARGIN}→ {visible(entry['next_step'])}", dim=True))
 
 
 def _shortened(details: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -71,6 +72,12 @@ def in_one_line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str).translate(_JSON_ESCAPES)
 
 
+def styled(text: str, **style: Any) -> str:  # noqa: ANN401  what click.style takes
+    """A text with colours, unless somebody wants none (see no-color.org); where no terminal is, click drops them."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if is_plain else click.style(text, **style)
+
+
 def say(text: str) -> None:
     """Tell a person something that is not the result."""
     click.echo(text, err=True)
@@ -118,22 +125,27 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
 
 def show_error(error: FlopsError) -> None:
     """An error for a person, or as one line of JSON where JSON was asked for."""
+    listed = error.errors if isinstance(error, InvalidSlaError | RequestRefusedError) else []
+    code = error.refusal_code if isinstance(error, RequestRefusedError) else error.code
+    _show_message(code, error.message, error.remedy, [_fields(item) for item in listed])
+
+
+def _show_message(code: str, message: str, remedy: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+    """What went wrong, and what to do, likewise."""
     if _wants_json():
-        listed = error.errors if isinstance(error, InvalidSlaError | RequestRefusedError) else []
-        code = error.refusal_code if isinstance(error, RequestRefusedError) else error.code
-        _say_as_json(code, error.message, error.remedy, [_fields(item) for item in listed])
+        body = {"code": code, "message": message, "remedy": remedy, "errors": list(errors)}
+        say(in_one_line({"error": body}))
         return
-    say(click.style("Error: ", fg="red", bold=True) + visible(error.message))
-    if error.remedy:
-        say(f"  → {visible(error.remedy)}")
+    say(styled("Error: ", fg="red", bold=True) + visible(message))
+    if remedy:
+        say(f"  → {visible(remedy)}")
 
 
 def show_usage_error(error: click.ClickException) -> None:
     """A command line that cannot be understood, likewise."""
-    if _wants_json():
-        _say_as_json(USAGE_CODE, error.format_message(), "", [])
-    else:
-        error.show()
+    context = getattr(error, "ctx", None)
+    remedy = f"See: {context.command_path} --help" if context else ""
+    _show_message(USAGE_CODE, _as_sentence(error.format_message()), remedy)
 
 
 def show_interruption() -> None:
@@ -156,9 +168,8 @@ def _wants_json() -> bool:
     return not {"--json", "--jsonl"}.isdisjoint(sys.argv)
 
 
-def _say_as_json(code: str, message: str, remedy: str, errors: list[dict[str, Any]]) -> None:
-    body = {"code": code, "message": message, "remedy": remedy, "errors": errors}
-    say(in_one_line({"error": body}))
+def _as_sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _fields(item: SlaFault | dict[str, Any]) -> dict[str, Any]:

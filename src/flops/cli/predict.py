@@ -14,6 +14,7 @@ from flops.cli.output import json_option, print_result
 from flops.cli.session import session
 from flops.errors import InvalidDataError, NotFoundError
 from flops.inference.client import predict as ask_model
+from flops.suggestions import did_you_mean_file
 from flops.wire.requests import ShowProject
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def read_rows(file: Path) -> Sequence[Any]:
         NotFoundError: there is no such file.
     """
     if not os.path.isfile(file):  # noqa: PTH113  unlike pathlib's, it never raises
-        raise NotFoundError("file", str(file))
+        raise NotFoundError("file", str(file), remedy=did_you_mean_file(str(file)))
     kind = file.suffix.lower()
     if kind == ".json":
         return _json_rows(file)

@@ -61,9 +61,6 @@ def project() -> None:
     """Start, list, show, follow, report on, cancel, retry and delete projects."""
 
 
-project.add_command(report)
-
-
 @project.command()
 @sla_argument("projects")
 @click.option(
@@ -219,6 +216,9 @@ def delete(project_id: str, *, stop: bool, as_json: bool) -> None:
     print_result(
         {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: click.echo(f"{full_id} is deleted.")
     )
+
+
+project.add_command(report)
 
 
 def _what_comes_of(project_id: str, answer: dict[str, Any]) -> str:

@@ -49,8 +49,8 @@ def report(project_id: str, kind: str | None, output: Path | None, *, as_json: b
     text = PAGES[chosen](f"{name}: project {full_id}", sections(shown, entries))
     if output is not None:
         _write(output, text)
-    result = {"project_id": full_id, "format": chosen, "file": str(output) if output else ""}
-    result |= {} if output else {"report": text}
+    result = {"project_id": full_id, "format": chosen}
+    result |= {"file": str(output), "report": ""} if output else {"file": "", "report": text}
     told = f"The report is {output}." if output else text
     print_result(result, as_json=as_json, render=lambda: click.echo(told, nl=bool(output)))
 

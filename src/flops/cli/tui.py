@@ -16,6 +16,7 @@ from flops.bootstrap import adapters
 from flops.cli.output import json_option, print_result, say
 from flops.cli.session import session
 from flops.errors import NotFoundError
+from flops.suggestions import did_you_mean_file
 
 LOOPBACK: Final = "127.0.0.1"
 # Whoever serves the interface elsewhere than in a terminal tells Textual so by this variable.
@@ -107,7 +108,7 @@ def _tls(certificate: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate)
     except FileNotFoundError:
-        raise NotFoundError("certificate", certificate) from None
+        raise NotFoundError("certificate", certificate, remedy=did_you_mean_file(certificate)) from None
     except (OSError, ValueError) as error:  # unreadable, no PEM, or without its key
         message = f"{certificate} is no certificate with its key in PEM: {error}."
         raise click.UsageError(message) from error

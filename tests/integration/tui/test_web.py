@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from tests.brokers import wait_until
+
+from flops.cli.results import Address
 
 pytest.importorskip("textual_serve")
 aiohttp = pytest.importorskip("aiohttp")
@@ -76,7 +77,7 @@ def _url_in(process: subprocess.Popen[str]) -> str:
     for line in process.stdout:
         printed += line
         if line.startswith("}"):
-            return str(json.loads(printed)["url"])
+            return Address.model_validate_json(printed).url
     pytest.fail(f"it printed no address: {printed}")
 
 

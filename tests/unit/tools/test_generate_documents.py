@@ -58,13 +58,24 @@ def test_every_setting_is_on_its_page_and_nothing_else_is() -> None:
     assert set(re.findall(r"^\| `(FLOPS_[A-Z_]+)`", page, re.MULTILINE)) == read
 
 
-def test_every_command_is_on_its_page() -> None:
-    page = documents()[Path("docs/reference/cli.md")]
-    for name in COMMANDS:
-        assert re.search(rf"^## flops {name}\b", page, re.MULTILINE), name
-    assert "## flops project start" in page
+def test_every_command_has_a_page_that_says_what_its_json_is() -> None:
+    pages = {path.stem: text for path, text in documents().items() if path.parent.name == "cli"}
+    overview = pages.pop("README")
+    assert {name.split("-")[0] for name in COMMANDS} <= {page.split("-")[0] for page in pages}
+    for name, text in pages.items():
+        assert f"({name}.md)" in overview
+        assert re.search(r"`--json` .+ is\n\n```\n\S", text), name
+    assert "# flops project start\n" in pages["project-start"]
 
 
-def test_the_page_of_commands_names_every_json_option() -> None:
-    sections = documents()[Path("docs/reference/cli.md")].split("\n## ")[1:]
-    assert [section.splitlines()[0] for section in sections if "`--json`" not in section] == []
+def test_a_page_of_a_command_that_is_gone_is_noticed_and_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("generate_documents.ROOT", tmp_path)
+    monkeypatch.setattr("generate_documents.documents", dict)
+    gone = tmp_path / "docs" / "reference" / "cli" / "gone.md"
+    gone.parent.mkdir(parents=True)
+    gone.touch()
+    assert stale_documents() == [gone.relative_to(tmp_path)]
+    assert main([]) == 0
+    assert not gone.exists()
