@@ -36,6 +36,8 @@ USERNAME: Final = "flops"
 PROBE_S: Final = 1.0
 PROBE_PAUSE_S: Final = 0.02
 DENIALS: Final = frozenset({0x86, 0x87, 0x8A})  # MQTT 5, 3.2.2.2: bad user name or password, not authorized, banned
+PORTS: Final = range(20_000, 32_768)  # below those of outgoing connections, on Linux and by IANA's rules
+MAX_PORTS_TRIED: Final = 1000
 PACKET_OVERHEAD_BYTES: Final = 64 * 1024
 _HASH_ITERATIONS: Final = 101
 _REPLACED: Final = frozenset({"listener", "password_file", "persistence_location", "max_packet_size", "user"})
@@ -195,10 +197,8 @@ def _is_free(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free port that the system gives no outgoing connection, which might have it when the broker starts again."""
+    return next(port for _ in range(MAX_PORTS_TRIED) if _is_free(port := secrets.choice(PORTS)))
 
 
 def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:

@@ -72,6 +72,7 @@ class House:
         return sorted(found, key=lambda process: process.pid)
 
     def kill_daemon(self) -> None:
+        wait_until(lambda: len(self.daemons()) == 2, "a moment without a child that has only begun to be one")
         _, daemon = self.daemons()
         daemon.kill()
         wait_until(lambda: not is_alive(daemon), "the death of the daemon")
