@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.0
+ANSWER_WAIT_S: Final = 0.05
 CATCH_UP_TIMEOUT_S: Final = 5.0
 LOOK_AGAIN_S: Final = 60.0
 READ_AT_ONCE: Final = 200
@@ -74,6 +76,8 @@ class Observer:
         self._has_caught_up = False
         self._behind_since: float | None = None
         self._look_at, self._look_again_s = 0.0, WAIT_S
+        self._question: _Question | None = None
+        self._is_answered = True
 
     def run(self) -> bool:
         """Read until the project has ended and the manager has every entry, however long it is away; False if stopped.
@@ -96,9 +100,7 @@ class Observer:
             if self._insist(partial(self._hear_all, deliveries)):
                 for delivery in deliveries:
                     delivery.acknowledge()
-            if time.monotonic() >= self._look_at:
-                self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_S)
-                self._insist(self._catch_up)
+            self._insist(self._look)
             self._insist(self._say_if_behind)
         is_complete = False
         while not self._context.stopping.is_set() and not is_complete:
@@ -111,7 +113,8 @@ class Observer:
         deliveries: list[Delivery] = []
         size_bytes = 0
         while len(deliveries) < READ_AT_ONCE and size_bytes < READ_AT_ONCE_BYTES:
-            delivery = self._events.receive(0 if deliveries else WAIT_S)
+            wait_s = WAIT_S if self._question is None else ANSWER_WAIT_S
+            delivery = self._events.receive(0 if deliveries else wait_s)
             if delivery is None:
                 break
             deliveries.append(delivery)
@@ -146,10 +149,11 @@ class Observer:
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
             envelope = decode_envelope(topic, payload, EVENT)
-            if self._inbox.is_early(envelope) or _ends_a_chapter(envelope):
+            if _ends_a_chapter(envelope) and self._is_answered:
                 self._catch_up()
-                self._is_behind = self._is_behind or self._inbox.is_early(envelope)
-            if not (self._is_behind and _is_last_word(envelope)):
+            if self._inbox.is_early(envelope) or (_ends_a_chapter(envelope) and not self._is_answered):
+                self._is_behind, self._look_at = True, 0.0  # the manager has it, and all that led to it
+            elif not (self._is_behind and _is_last_word(envelope)):
                 self._read(envelope)
         except UndecodableMessageError as error:
             self._noise.hear(error.topic, error.reason)
@@ -170,26 +174,46 @@ class Observer:
             log.warning("nothing is restored", extra={"reason": str(error)})
 
     def _catch_up(self) -> None:
-        """Read what the manager has of this project, from where the last catching up ended."""
+        """Read what the manager has of this project, from where the last catching up ended; waits for its answers."""
         self._save()
-        more, position = True, self._position
-        self._look_at = time.monotonic() + WAIT_S
-        while more and not self._context.stopping.is_set():
-            question = ReadEvents(project_id=self._project_id, after=self._position, limit=PAGE)
-            try:
-                answer = self._requests.ask("events", question, CATCH_UP_TIMEOUT_S)
-            except FlopsError as error:
-                log.warning("cannot catch up", extra={"reason": str(error)})
-                self._is_behind = True
-                return
-            for item in answer["events"]:
-                self._read(envelope_of("request/events", item["envelope"]))
-                position = max(position, int(item["position"]))
-            self._save()
-            self._position = position
-            more = bool(answer["more"])
+        while not self._context.stopping.is_set() and self._take_in(self._ask()):
+            continue
+
+    def _look(self) -> None:
+        """Catch up without waiting: while the manager is away, what is heard from the broker is told at once."""
+        question = self._question
+        if question is None:
+            if time.monotonic() >= self._look_at:
+                self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_S)
+                self._question = _Question(self._ask)
+        elif question.is_over:
+            self._question = None
+            if self._take_in(question.answer):
+                self._look_at = 0.0
+
+    def _ask(self) -> dict[str, Any] | None:
+        question = ReadEvents(project_id=self._project_id, after=self._position, limit=PAGE)
+        try:
+            return self._requests.ask("events", question, CATCH_UP_TIMEOUT_S)
+        except FlopsError as error:
+            log.warning("cannot catch up", extra={"reason": str(error)})
+            return None
+
+    def _take_in(self, answer: dict[str, Any] | None) -> bool:
+        """Read what the manager has answered, if it has; returns whether there is more to ask for."""
+        self._is_answered = answer is not None
+        if answer is None:
+            self._is_behind, self._look_at = True, time.monotonic() + WAIT_S
+            return False
+        for item in answer["events"]:
+            self._read(envelope_of("request/events", item["envelope"]))
+        self._save()
+        self._position = max([self._position, *(int(item["position"]) for item in answer["events"])])
+        if answer["more"]:
+            return True
         self._is_behind, self._has_caught_up = False, True
         self._look_at = time.monotonic() + self._look_again_s
+        return False
 
     def _say_if_behind(self) -> None:
         """Say in the inbox that something is missing there, once it has been so for long; the manager has it."""
@@ -235,6 +259,24 @@ class Observer:
         if status is not None:
             topic = self._context.topics.project_status(self._project_id)
             self._context.bus.publish(topic, status.encode(), retain=True)
+
+
+class _Question:
+    """What is asked by a thread of its own, which nobody has to wait for."""
+
+    def __init__(self, ask: Callable[[], dict[str, Any] | None]) -> None:
+        self.answer: dict[str, Any] | None = None
+        self._ask = ask
+        self._thread = threading.Thread(target=self._run, name="question", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer is there, or that there is none."""
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self.answer = self._ask()
 
 
 def _ends_a_chapter(envelope: Envelope) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,6 +116,11 @@ class Desk:
     def close(self) -> None:
         self._closing.set()
         self._manager.join(10)
+
+    def reopen(self) -> None:
+        self._closing.clear()
+        self._manager = threading.Thread(target=self._answer)
+        self._manager.start()
 
     def happen(self, *envelopes: Envelope, on_the_wire: bool = True) -> None:
         self.log += [envelope for envelope in envelopes if envelope not in self.log]
@@ -323,13 +329,43 @@ def test_an_inbox_that_is_behind_for_long_says_so_once(desk: Desk, monkeypatch: 
     monkeypatch.setattr(service, "WAIT_S", 0.05)
     desk.close()  # nobody answers any more
     desk.start()
-    for entry in STORY[:2]:
-        desk.happen(entry)
+    desk.happen(STORY[0], told(2, e.RepositoryResolved(url="https://x/y", commit="c" * 40)))
 
     desk.await_entries(3)
     wait_until(lambda: any("missing here" in text for text in desk.texts))
 
     assert sum("missing here" in text for text in desk.texts) == 1
+
+
+def test_what_is_heard_while_the_manager_is_away_waits_for_no_answer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CATCH_UP_TIMEOUT_S", 2.0)
+    desk.start()
+    desk.happen(STORY[0])
+    desk.await_entries(1)
+    desk.close()
+    begun, delays_s = time.monotonic(), [0.0]
+
+    while time.monotonic() - begun < 4:  # a look is due in that time, and waits for half of it
+        asked = time.monotonic()
+        desk.happen(told(len(delays_s), e.Warned(message="word"), source="/learner/l.0"))
+        desk.await_entries(1 + len(delays_s))
+        delays_s.append(time.monotonic() - asked)
+
+    assert max(delays_s) < 1
+
+
+def test_a_phase_that_comes_while_the_manager_is_silent_is_shown_after_what_led_to_it(desk: Desk) -> None:
+    desk.start()
+    desk.happen(STORY[0])
+    desk.await_entries(1)
+    desk.close()
+    desk.happen(told(1, e.Warned(message="before"), source="/learner/l.0"), on_the_wire=False)
+    desk.happen(STORY[1])
+    desk.reopen()
+
+    assert [desk.await_entries(3)[place] for place in (1, 2)] == ["before", desk.texts[-1]]
 
 
 def test_what_was_told_before_it_listened_and_handled_afterwards_is_asked_for_soon(desk: Desk) -> None:
