@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pyarrow as pa
@@ -205,6 +206,15 @@ class Store(Protocol):
             StaleVersionError: ``record.revision`` is not the stored one; also where the same save was done before, and
                 only its answer was lost.
             RecordTooLargeError: no store can hold that much of one project.
+        """
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let all that this thread writes within become durable at the end, at the latest.
+
+        It may do so as a whole or not at all, or each by itself; either way the thread reads what it has written.
+
+        Raises:
+            StoreUnavailableError: at the end, where nothing of it was stored.
         """
 
     def has_event(self, project_id: str, event_id: str) -> bool:

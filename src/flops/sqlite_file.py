@@ -18,6 +18,7 @@ PAGES_PER_STEP: Final = 1000
 MAX_TOGETHER: Final = 64
 READERS_CACHE_KIB: Final = 256
 OVERDUE_S: Final = 1.0
+UNDONE: Final = "its transaction was undone"
 
 
 class _Group:
@@ -99,25 +100,26 @@ class SqliteFile:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for queries; within ``writing`` it is the same one."""
-        if self._writer == threading.get_ident():
-            yield self._database
+        if self._is_mine:
+            with self._explained():
+                yield self._database
         else:
             with self._reading, self._explained():
                 yield self._readers
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """The connection in a transaction, which an exception undoes; not to be nested. Durable at the end."""
+        """The connection in a transaction, which an exception undoes. Durable at the end; nested, at the outermost."""
         with self._explained():
+            if self._is_mine:
+                with self._part(self._group):
+                    yield self._database
+                return
             with self._my_turn():
                 group = self._begun()
                 try:
-                    self._database.execute("SAVEPOINT one")
-                    yield self._database
-                    self._database.execute("RELEASE one")
-                except BaseException as error:
-                    self._undo(group, str(error))
-                    raise
+                    with self._part(group):
+                        yield self._database
                 finally:
                     if self._group is group and (not self._waiting or group.size >= MAX_TOGETHER):
                         self._commit()
@@ -125,6 +127,24 @@ class SqliteFile:
                 with self._turn:  # whoever waited behind has gone away without committing
                     if self._group is group:
                         self._commit()
+
+    @property
+    def _is_mine(self) -> bool:
+        """Whether this thread is writing."""
+        return self._writer == threading.get_ident()
+
+    @contextmanager
+    def _part(self, group: _Group | None) -> Iterator[None]:
+        """A part of a transaction, which an exception undoes."""
+        if group is None:
+            raise sqlite3.OperationalError(UNDONE)
+        try:
+            self._database.execute("SAVEPOINT one")
+            yield
+            self._database.execute("RELEASE one")
+        except BaseException as error:
+            self._undo(group, str(error))
+            raise
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
@@ -176,7 +196,7 @@ class SqliteFile:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
         finally:
-            group.end(fault or "its transaction was undone")
+            group.end(fault or UNDONE)
 
     @contextmanager
     def _alone(self) -> Iterator[sqlite3.Connection]:

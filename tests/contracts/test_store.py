@@ -103,6 +103,21 @@ class TestProjects:
         assert store.load(ID) == second
         assert [item.id for _, item in store.events(ID, after=0, limit=10)] == ["e1"]
 
+    def test_what_is_written_together_is_read_at_once_and_there_for_others_at_the_end(
+        self, store: Store, open_store: Callable[[], Store]
+    ) -> None:
+        other = open_store()
+        with store.together():
+            saved = store.save(record(), events=[envelope(1)])
+            with pytest.raises(StaleVersionError):
+                store.save(record())
+            store.save(record(OTHER))
+            assert store.load(ID) == saved
+            assert store.has_event(ID, "e1")
+
+        assert other.load(ID) == saved
+        assert {item.project.id for item in other.projects()} == {ID, OTHER}
+
     def test_projects_are_listed_newest_first(self, store: Store) -> None:
         store.save(record(created="2026-01-01"))
         store.save(record(OTHER, created="2026-02-01"))

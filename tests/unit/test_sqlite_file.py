@@ -135,6 +135,36 @@ def test_a_transaction_that_sqlite_undoes_fails_for_all_in_it(file: SqliteFile, 
     assert WRITERS in numbers(file)
 
 
+def test_parts_of_a_transaction_are_undone_alone_and_durable_together(
+    file: SqliteFile, pool: ThreadPoolExecutor
+) -> None:
+    statements: list[str] = []
+    with file.writing() as database:
+        database.set_trace_callback(statements.append)
+        insert(file, 1)
+        with pytest.raises(_OwnError):
+            insert(file, 2, then=_OwnError)
+        insert(file, 3)
+        assert pool.submit(numbers, file).result(10) == set()
+    assert numbers(file) == {1, 3}
+    assert statements.count("COMMIT") == 1
+
+
+def test_nothing_is_written_by_a_transaction_after_sqlite_has_undone_it(file: SqliteFile) -> None:
+    def write_on() -> None:
+        with file.writing():
+            insert(file, 1)
+            with pytest.raises(StoreUnavailableError):
+                file.write("INSERT OR ROLLBACK INTO numbers VALUES (0)")
+            with pytest.raises(StoreUnavailableError, match="undone"):
+                insert(file, 2)
+
+    insert(file, 0)
+    with pytest.raises(StoreUnavailableError):
+        write_on()
+    assert numbers(file) == {0}
+
+
 def test_what_is_not_committed_is_not_seen(file: SqliteFile, pool: ThreadPoolExecutor) -> None:
     with file.writing() as database:
         database.execute("INSERT INTO numbers VALUES (1)")

@@ -20,14 +20,18 @@ FULL_TOPICS: Final = 10
 
 
 class DeadLetters:
-    """Hands what cannot be understood to ``keep(topic, payload, reason)`` and acknowledges it.
+    """Hands what cannot be understood to ``keep(topic, payload, reason)``; ``afterwards`` is to acknowledge it.
 
     Keeping is a durable write. So that a flood holds up nobody, beyond some messages of a topic (and of
     ``FULL_TOPICS`` such topics) the rest is counted only.
     """
 
-    def __init__(self, keep: Callable[[str, bytes, str], None]) -> None:
-        self._keep = keep
+    def __init__(
+        self,
+        keep: Callable[[str, bytes, str], None],
+        afterwards: Callable[[Callable[[], None]], None] = lambda acknowledge: acknowledge(),
+    ) -> None:
+        self._keep, self._afterwards = keep, afterwards
         self._noise = Noise(log, "a message could not be understood")
         self._rates = TopicRates(LETTERS_AT_ONCE, LETTERS_PER_S, topics=FULL_TOPICS)
 
@@ -41,7 +45,7 @@ class DeadLetters:
         self._noise.hear(delivery.topic, error.reason)
         if self._rates.allows(delivery.topic):
             self._keep(delivery.topic, delivery.payload[:KEPT_LETTER_BYTES], _explained(error, delivery.payload))
-        delivery.acknowledge()
+        self._afterwards(delivery.acknowledge)
 
 
 def _explained(error: UndecodableMessageError, payload: bytes) -> str:

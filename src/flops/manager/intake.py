@@ -7,7 +7,8 @@ import logging
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.rates import Rate
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REPORTED: Final = frozenset({("events",), ("inbox",)})
+
 
 class Intake:
     """Handles one message after the other and acknowledges it when what follows from it is durable.
@@ -73,7 +76,8 @@ class Intake:
         self._requests, self._reports = requests, reports
         self._succession, self._bare_requests = succession, bare_requests
         self._hear_presence, self._platform = hear_presence, platform
-        self._dead_letters = DeadLetters(self._keep_dead_letter)
+        self._afterwards = projects.afterwards
+        self._dead_letters = DeadLetters(self._keep_dead_letter, self._afterwards)
         self._rejections = Rate(REJECTIONS_AT_ONCE, REJECTIONS_PER_S)
         self._handlers: dict[tuple[str, ...], Callable[[str, Delivery], None]] = {
             ("events",): self._reports.hear_event,
@@ -89,6 +93,10 @@ class Intake:
         """What else the manager listens to."""
         topics = self._topics
         return [topics.project_events(), topics.project_inbox(), topics.project_cancel(), topics.presence()]
+
+    def goes_together(self, delivery: Delivery) -> bool:
+        """Whether a message may be handled in one durable write with others; what is asked for is answered alone."""
+        return delivery.topic == self._topics.project_start() or self._topics.tail_of(delivery.topic) in REPORTED
 
     def handle(self, delivery: Delivery, *, kept_since: float | None = None) -> None:
         """Handle one message. What cannot be decoded or handled is kept as a dead letter, so that it never loops.
@@ -109,7 +117,7 @@ class Intake:
             unexpected = UndecodableMessageError(delivery.topic, f"the manager met {error!r}")
             self._dead_letters.take(delivery, unexpected)
         else:
-            delivery.acknowledge()
+            self._afterwards(delivery.acknowledge)
 
     def handle_kept(self, message: KeptMessage) -> None:
         """Handle a message that was somebody else's, and may be so still; raises as ``handle``."""
@@ -119,7 +127,7 @@ class Intake:
         if self._succession.is_holder:
             self._dead_letters.take(delivery, error)
         else:
-            delivery.acknowledge()
+            self._afterwards(delivery.acknowledge)
 
     def _keep_dead_letter(self, topic: str, payload: bytes, reason: str) -> None:
         self._store.keep_dead_letter(topic, payload, reason, time.time())
@@ -172,10 +180,11 @@ class Intake:
             refuse(self._bus, delivery, envelope, error)
             return
         if envelope and project.sla != accepted.sla:
-            refuse(self._bus, delivery, envelope, TokenUsedError(envelope.id, project_id))
+            used = TokenUsedError(envelope.id, project_id)
+            self._afterwards(partial(refuse, self._bus, delivery, envelope, used))
             return
         message = ProjectAnswer(project_id=project_id, inbox=self._topics.project_inbox(project_id))
-        answer(self._bus, delivery, envelope, message)
+        self._afterwards(partial(answer, self._bus, delivery, envelope, message))
 
     def _sla(self, document: bytes | dict[str, Any]) -> ProjectSla:
         sla = parse_project_sla(document)

@@ -84,19 +84,18 @@ class Lanes:
         with self._changed:
             now = time.monotonic()
             if now < self._burst_until:
-                if not self._parked:
+                if not self._held:
                     self._changed.notify_all()
                 for lane in {_lane_of(item) for item in items} - self._waiting.keys():
                     self._waiting[lane] = deque()
                     self._held[lane] = now + BURST_S
-                    self._parked[lane] = now + BURST_LULL_S
             self._burst_until = now + BURST_LULL_S
             self.put(items)
 
     def drop(self) -> None:
         """Forget what has not begun; it stays pending in the store."""
         with self._changed:
-            for lane in self._parked:
+            for lane in (*self._parked, *self._held):
                 self._forget(self._waiting.pop(lane))
             self._parked.clear()
             self._held.clear()
@@ -121,8 +120,7 @@ class Lanes:
             self._waiting[lane].append(item)
             if isinstance(item.command, Undeploy):
                 self._hurried.add(lane)
-                if self._parked.pop(lane, None) is not None:
-                    self._held.pop(lane, None)
+                if self._parked.pop(lane, None) is not None or self._held.pop(lane, None) is not None:
                     self._submit(lane)
         else:
             self._waiting[lane] = deque([item])
@@ -168,15 +166,18 @@ class Lanes:
             while not self._is_closing:
                 now = time.monotonic()
                 for lane in [lane for lane, due in self._parked.items() if due <= now]:
-                    held_until = min(self._held.get(lane, now), self._burst_until)
-                    if held_until > now:
-                        self._parked[lane] = held_until
-                    else:
-                        del self._parked[lane]
-                        self._held.pop(lane, None)
-                        self._submit(lane)
-                next_due = min(self._parked.values(), default=None)
-                self._changed.wait(None if next_due is None else next_due - now)
+                    del self._parked[lane]
+                    self._submit(lane)
+                while self._held and self._next_release() <= now:
+                    lane = next(iter(self._held))
+                    del self._held[lane]
+                    self._submit(lane)
+                dues = [*self._parked.values(), *([self._next_release()] if self._held else [])]
+                self._changed.wait(max(0.0, min(dues) - now) if dues else None)
+
+    def _next_release(self) -> float:
+        """When the first of what is held begins: once no more comes, or after it has been held for long."""
+        return min(self._burst_until, next(iter(self._held.values())))
 
 
 def _lane_of(item: PendingItem) -> Lane:

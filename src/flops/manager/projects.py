@@ -8,9 +8,11 @@ import zlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flops.errors import StaleVersionError, StoreUnavailableError, UndecodableMessageError
+from flops.manager.together import Together
 from flops.ports import PendingItem, ProjectRecord
 from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
@@ -22,6 +24,7 @@ from flops.wire.limits import MAX_SOURCES, MAX_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from flops.ports import Store
 
@@ -53,16 +56,32 @@ class Projects:
         self._store, self._deadlines, self._hand_over = store, deadlines, hand_over
         self._hand_over_new = hand_over_new or hand_over
         self._locks = [threading.Lock() for _ in range(LOCKS)]
+        self._together = Together(store)
+        self.afterwards = self._together.afterwards
 
     def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> Project:
         """Make a new project of its first event, unless it exists already; returns what it is then."""
-        with self._lock_of(project_id):
+        with self._locked(project_id):
             known = self._store.load(project_id)
             if known is None:
                 status = first_status(project_id, datetime.now(UTC).isoformat())
                 record = ProjectRecord(Project(project_id, deadlines=self._deadlines), status, owner=self.owner)
                 known = self._advance(record, _own(record, accepted, f"{project_id}:begin", cause), accepted)
             return known.project
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what this thread handles within become durable together, and do ``afterwards`` only then what needs that.
+
+        Raises:
+            StoreUnavailableError: nothing of it was stored, and nothing was done afterwards.
+        """
+        try:
+            with self._together.begun():
+                yield
+        except StoreUnavailableError:
+            self.is_in_doubt = True
+            raise
 
     @contextmanager
     def halted(self) -> Iterator[None]:
@@ -89,12 +108,13 @@ class Projects:
 
     def requested(self, project_id: str, event: Event, *, event_id: str) -> ProjectRecord | None:
         """Handle what was asked for; from then on this manager takes care of the project, if another one did."""
-        with self._lock_of(project_id):
+        with self._locked(project_id):
             record = self._store.load(project_id)
             if record is not None and record.owner != self.owner:
                 self._save(replace(record, owner=self.owner))
                 pending = self._store.pending(self.owner)
-                self._hand_over([item for item in pending if item.project_id == project_id])
+                mine = [item for item in pending if item.project_id == project_id]
+                self.afterwards(partial(self._hand_over, mine))
         return self.happened(project_id, event, event_id=event_id)
 
     def received(self, project_id: str, envelope: Envelope, event: Event | None) -> ProjectRecord | None:
@@ -127,8 +147,8 @@ class Projects:
 
         return self._handle(project_id, skip)
 
-    def _lock_of(self, project_id: str) -> threading.Lock:
-        return self._locks[zlib.crc32(project_id.encode()) % LOCKS]
+    def _locked(self, project_id: str) -> AbstractContextManager[None]:
+        return self._together.locked(self._locks[zlib.crc32(project_id.encode()) % LOCKS])
 
     def _save(
         self,
@@ -145,7 +165,7 @@ class Projects:
             raise
 
     def _handle(self, project_id: str, change: Callable[[ProjectRecord], ProjectRecord]) -> ProjectRecord | None:
-        with self._lock_of(project_id):
+        with self._locked(project_id):
             for _ in range(MAX_ATTEMPTS):
                 record = self._store.load(project_id)
                 if record is None or record.owner != self.owner:
@@ -198,8 +218,7 @@ class Projects:
         news = told if envelope.source == MANAGER else [envelope, *told]
         status = status.model_copy(update={"app": project.app.name})
         record = self._save(replace(record, project=project, status=status), events=news, pending=items)
-        hand_over = self._hand_over if revision else self._hand_over_new
-        hand_over(items)
+        self.afterwards(partial(self._hand_over if revision else self._hand_over_new, items))
         return record
 
 

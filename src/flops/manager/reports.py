@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flops.errors import FlopsError, UndecodableMessageError
@@ -15,6 +16,7 @@ from flops.wire.limits import CONTROL, EVENT
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
     from flops.manager.projects import Projects
     from flops.ports import Bus, Delivery, ProjectRecord, Store
@@ -113,16 +115,19 @@ class Reports:
         """
         if not envelope.sequence or (record and record.owner != self._projects.owner):
             return
-        confirmed = {envelope.source: envelope.sequence} if record is None else dict(record.watermarks)
-        payload = encode_watermarks(confirmed, owner=self._projects.owner)
-        self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=record is not None)
+        watermarks = {envelope.source: envelope.sequence} if record is None else dict(record.watermarks)
+        said = partial(self._say_confirmed, project_id, watermarks, retain=record is not None)
+        self._projects.afterwards(said, instead_of=None if record is None else ("confirmed", project_id))
 
     def confirm_again(self, project_id: str) -> None:
         """Say what is durable of an adopted project: what its services have told the former manager comes again."""
         record = self._store.load(project_id)
         if record and record.owner == self._projects.owner:
-            payload = encode_watermarks(dict(record.watermarks), owner=self._projects.owner)
-            self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=True)
+            self._say_confirmed(project_id, record.watermarks, retain=True)
+
+    def _say_confirmed(self, project_id: str, watermarks: Mapping[str, int], *, retain: bool) -> None:
+        payload = encode_watermarks(dict(watermarks), owner=self._projects.owner)
+        self._bus.publish(self._topics.project_confirmed(project_id), payload, retain=retain)
 
 
 def _event_of(envelope: Envelope) -> tuple[Event | None, UndecodableMessageError | None]:

@@ -155,7 +155,7 @@ class Manager:
             self._succession.keep_beating,
             self._succession.watch_others,
             # Listened to separately, so that questions do not wait behind reports.
-            partial(listen, self._intake, questions, self._kept()),
+            partial(listen, self._intake, self._projects, questions, self._kept()),
             self._instances.watch,
             self._reports.watch_gaps,
             partial(watch_deadlines, self._ports.store, self._projects, self._now),
@@ -168,7 +168,7 @@ class Manager:
             watcher.start()
         ready()
         try:
-            listen(self._intake, reports, self._kept(), stopping)
+            listen(self._intake, self._projects, reports, self._kept(), stopping)
         finally:
             stopping.set()
             self._placements.close()

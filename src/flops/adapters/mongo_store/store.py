@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -20,6 +21,7 @@ from flops.ports import DEAD_LETTERS_AGE_S, MAX_DEAD_LETTERS, DeadLetter, Deadli
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from pymongo.collection import Collection
 
@@ -110,6 +112,10 @@ class MongoStore:
             found = self._projects.find_one({"_id": project_id}, {"history": 1})
             self._histories[project_id] = found["history"] if found else ""
         return self._histories[project_id]
+
+    def together(self) -> AbstractContextManager[None]:
+        """See ports.Store. Each write is one document and durable by itself."""
+        return nullcontext()
 
     def has_event(self, project_id: str, event_id: str) -> bool:
         """See ports.Store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from flops.ports import DEAD_LETTERS_AGE_S, MAX_DEAD_LETTERS, DeadLetter, Deadli
 from flops.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from flops.wire.envelope import Envelope
@@ -58,6 +59,12 @@ class SqliteStore:
                 [pending_row(item) for item in pending],
             )
         return replace(record, revision=record.revision + 1)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See ports.Store."""
+        with self._file.writing():
+            yield
 
     def has_event(self, project_id: str, event_id: str) -> bool:
         """See ports.Store."""
