@@ -32,6 +32,7 @@ class SqliteInbox:
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
         self._file.migrate((_SCHEMA, _RESTORED))
+        self._has_restored = bool(self._file.rows("SELECT 1 FROM restored LIMIT 1"))
 
     def status(self) -> ProjectStatus | None:
         """See InboxStore."""
@@ -63,6 +64,7 @@ class SqliteInbox:
 
     def restore(self, entries: Sequence[Envelope]) -> None:
         """See InboxStore."""
+        self._has_restored = True
         with self._file.writing() as database:
             for entry in entries:
                 row = (entry.sequence, entry.encode().decode())
@@ -72,7 +74,8 @@ class SqliteInbox:
 
     def was_restored(self, event_id: str) -> bool:
         """See InboxStore."""
-        return bool(self._file.rows("SELECT 1 FROM restored WHERE event_id = ?", event_id))
+        found = "SELECT 1 FROM restored WHERE event_id = ?"
+        return self._has_restored and bool(self._file.rows(found, event_id))
 
     def page(self, *, after: int, limit: int) -> list[Envelope]:
         """See InboxStore."""

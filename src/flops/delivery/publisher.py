@@ -34,6 +34,7 @@ RESEND_LAST_S = 300.0
 RESEND_AT_ONCE = 500
 NEW_OWNER_S = 0.5
 POLL_S = 0.5
+FORGET_EVERY_S = 0.5
 
 
 class Unconfirmed(Protocol):
@@ -66,6 +67,7 @@ class OutboxKeeper:
         self._closing = threading.Event()
         self._confirmed = threading.Condition()
         self._watermark, self._repeated_to, self._owner = 0, 0, ""
+        self._forgotten, self._forget_at = 0, 0.0
         self._pause_s = RESEND_AFTER_S
         self._due = 0.0
         self._connection = 0
@@ -76,7 +78,11 @@ class OutboxKeeper:
     def wait_confirmed(self, timeout_s: float) -> bool:
         """Wait until the manager has confirmed everything; False if it has not in time."""
         with self._confirmed:
-            return self._confirmed.wait_for(lambda: not self._outbox.unconfirmed(self._project_id, 1), timeout_s)
+            return self._confirmed.wait_for(self._is_all_confirmed, timeout_s)
+
+    def _is_all_confirmed(self) -> bool:
+        self._forget_confirmed()
+        return not self._outbox.unconfirmed(self._project_id, 1)
 
     def close(self) -> None:
         """Stop listening; what is unconfirmed stays in the outbox."""
@@ -89,6 +95,8 @@ class OutboxKeeper:
             try:
                 self._send_again_if_due()
                 self._listen()
+                if time.monotonic() >= self._forget_at:
+                    self._forget_confirmed()
             except FlopsError as error:
                 log.warning("events wait for their confirmation", extra={"reason": str(error)})
                 self._closing.wait(POLL_S)
@@ -117,11 +125,18 @@ class OutboxKeeper:
         self._due = next_due if watermark > former else min(self._due, next_due)
         if watermark == former:
             return
-        self._outbox.confirm(self._project_id, watermark)
         if self._repeated_to and watermark >= self._repeated_to:
             self._due = 0.0  # what was repeated has arrived, and there is more
         with self._confirmed:
             self._confirmed.notify_all()
+
+    def _forget_confirmed(self) -> None:
+        """Forget what is confirmed. It is a durable write, so nobody does it for each confirmation."""
+        watermark = self._watermark
+        if watermark != self._forgotten:
+            self._outbox.confirm(self._project_id, watermark)
+            self._forgotten = watermark
+        self._forget_at = time.monotonic() + FORGET_EVERY_S
 
     def _send_again_if_due(self) -> None:
         connection = self._bus.connection_count

@@ -204,10 +204,12 @@ class Inbox:
         return self._entry_envelope(entry, envelope.time)
 
     def _entry_envelope(self, entry: InboxEntry, time: datetime) -> Envelope:
-        made = self._envelope(ENTRY_TYPE, f"{entry.event_id}:entry", time, entry.model_dump())
-        return made.model_copy(update={"sequence": entry.sequence, "causation_id": entry.event_id})
+        data, cause = entry.model_dump(), entry.event_id
+        return self._envelope(ENTRY_TYPE, f"{cause}:entry", time, data, sequence=entry.sequence, cause=cause)
 
-    def _envelope(self, kind: str, envelope_id: str, time: datetime, data: dict[str, object]) -> Envelope:
+    def _envelope(  # noqa: PLR0913  the fields of an envelope
+        self, kind: str, envelope_id: str, time: datetime, data: dict[str, Any], *, sequence: int = 0, cause: str = ""
+    ) -> Envelope:
         return Envelope(
             id=envelope_id[-256:],
             source=self._source,
@@ -215,6 +217,8 @@ class Inbox:
             subject=self._project_id,
             time=time,
             data=data,
+            sequence=sequence,
+            causation_id=cause,
         )
 
 

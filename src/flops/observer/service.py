@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.0
-ANSWER_WAIT_S: Final = 0.05
+BUSY_WAIT_S: Final = 0.05
+STATUS_EVERY_S: Final = 0.1
 CATCH_UP_TIMEOUT_S: Final = 5.0
 LOOK_AGAIN_S: Final = 60.0
 READ_AT_ONCE: Final = 200
@@ -78,6 +79,7 @@ class Observer:
         self._look_at, self._look_again_s = 0.0, WAIT_S
         self._question: _Question | None = None
         self._is_answered = True
+        self._is_status_told, self._status_at = True, 0.0
 
     def run(self) -> bool:
         """Read until the project has ended and the manager has every entry, however long it is away; False if stopped.
@@ -101,7 +103,9 @@ class Observer:
                 for delivery in deliveries:
                     delivery.acknowledge()
             self._insist(self._look)
+            self._tell_status_if_due()
             self._insist(self._say_if_behind)
+        self._publish_status()
         is_complete = False
         while not self._context.stopping.is_set() and not is_complete:
             is_complete = self._keeper.wait_confirmed(WAIT_S)
@@ -113,7 +117,8 @@ class Observer:
         deliveries: list[Delivery] = []
         size_bytes = 0
         while len(deliveries) < READ_AT_ONCE and size_bytes < READ_AT_ONCE_BYTES:
-            wait_s = WAIT_S if self._question is None else ANSWER_WAIT_S
+            is_idle = self._question is None and self._is_status_told
+            wait_s = WAIT_S if is_idle else BUSY_WAIT_S
             delivery = self._events.receive(0 if deliveries else wait_s)
             if delivery is None:
                 break
@@ -252,9 +257,16 @@ class Observer:
         with self._keeper.sending:
             for entry in self._inbox.save():
                 self._context.bus.publish(self._topic, entry)
-        self._publish_status()
+        self._is_status_told = False
+        self._tell_status_if_due()
+
+    def _tell_status_if_due(self) -> None:
+        """Tell a new status, at once if nothing was told for a moment: of a flood only the newest counts."""
+        if not self._is_status_told and time.monotonic() >= self._status_at:
+            self._publish_status()
 
     def _publish_status(self) -> None:
+        self._is_status_told, self._status_at = True, time.monotonic() + STATUS_EVERY_S
         status = self._inbox.status_envelope(datetime.now(UTC))
         if status is not None:
             topic = self._context.topics.project_status(self._project_id)

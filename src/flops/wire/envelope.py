@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SHOWN_TEXT: Final = 60
 COMMAS_PER_VALUE: Final = 4
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 # A closing quote is optional, so that an unterminated text is one token and scanning stays linear.
@@ -98,7 +99,7 @@ class Envelope(BaseModel):
             "replyto": self.reply_to,
         }
         message = {name: value for name, value in attributes.items() if value not in ("", 0)}
-        return json.dumps({**message, "data": self.data}, separators=(",", ":"), ensure_ascii=False).encode()
+        return encode_json({**message, "data": self.data})
 
     def event(self) -> Event | None:
         """The event inside, or None if its type is unknown to this version.
@@ -153,7 +154,7 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
 
 def encode_json(value: object) -> bytes:
     """A JSON document as it travels outside an envelope."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def decode_envelope(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> Envelope:
