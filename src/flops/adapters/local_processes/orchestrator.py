@@ -71,7 +71,7 @@ class LocalProcessOrchestrator:
         """Take a service on."""
         if not _NAME.fullmatch(spec.name):
             raise DeploymentRefusedError(spec.name, "its name may have letters, digits, '-' and '_' only")
-        nodes = choose_nodes(spec, self._settings.local_nodes, self._load())
+        nodes = choose_nodes(spec, self._settings.local_nodes, self._load)
         processes = [self._process(spec, index, node).to_json() for index, node in enumerate(nodes)]
         record = ServiceRecord(spec.name, spec.app.user, spec.app.name, str(spec.role), spec.project_id)
         self._client.call("deploy", service=record.to_json(), processes=processes)

@@ -9,7 +9,7 @@ from flops.errors import DeploymentRefusedError
 from flops.project.deployment import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flops.project.deployment import ServiceSpec
     from flops.settings import LocalNode
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _NEEDED: Final = {Role.LEARNER: "learner", Role.BUILDER: "image-builder"}
 
 
-def choose_nodes(spec: ServiceSpec, nodes: Sequence[LocalNode], load: Mapping[str, int]) -> tuple[str, ...]:
+def choose_nodes(
+    spec: ServiceSpec, nodes: Sequence[LocalNode], load: Callable[[], Mapping[str, int]]
+) -> tuple[str, ...]:
     """A node per placement: the one it names, else the one with the fewest instances that can do what the role needs.
+
+    ``load`` counts the instances per node; it is called only where there is a choice.
 
     Raises:
         DeploymentRefusedError: a named node does not exist, or none can do it.
@@ -26,7 +30,8 @@ def choose_nodes(spec: ServiceSpec, nodes: Sequence[LocalNode], load: Mapping[st
     known = {node.name for node in nodes}
     needed = _NEEDED.get(spec.role)
     able = [node.name for node in nodes if needed is None or needed in node.capabilities]
-    instances = Counter(dict(load))
+    has_choice = len(able) > 1 and not all(placement.node for placement in spec.placements)
+    instances = Counter(dict(load()) if has_choice else {})
     chosen = []
     for placement in spec.placements:
         if placement.node and placement.node not in known:
