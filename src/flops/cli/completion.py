@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,6 +19,8 @@ SHELLS: Final = ("bash", "zsh", "fish")
 PATIENCE_S: Final = 1.0
 MOST_OFFERED: Final = 50
 VARIABLE: Final = "_FLOPS_COMPLETE"
+# bash takes @ for the end of a word, since hosts may follow it; so @latest would never be completed.
+AFTERWARDS: Final = {"bash": "\nCOMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n"}
 HOW_TO: Final = {
     "bash": 'eval "$(flops completion bash)"          # in ~/.bashrc',
     "zsh": 'eval "$(flops completion zsh)"           # in ~/.zshrc, after compinit',
@@ -42,7 +45,7 @@ def completion(shell: str, *, as_json: bool) -> None:
         raise click.UsageError(message)
     # Rendered here and not by click's own 'source', which starts bash to learn its version.
     made = known(cli, {}, "flops", VARIABLE)
-    script = made.source_template % made.source_vars()
+    script = made.source_template % made.source_vars() + AFTERWARDS.get(shell, "")
     print_result({"shell": shell, "script": script}, as_json=as_json, render=lambda: click.echo(script))
     if click.get_text_stream("stdout").isatty():
         say(f"To use it: {HOW_TO[shell]}")
@@ -65,7 +68,8 @@ def sla_argument(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., An
         from flops.sla_library import list_slas  # noqa: PLC0415
 
         names = [path.stem for kind in kinds for path in list_slas(kind)]  # type: ignore[arg-type]
-        return [*(CompletionItem(name) for name in names if name.startswith(begun)), CompletionItem(begun, "file")]
+        # The names come last: click's script for bash forgets what came before files.
+        return [CompletionItem(begun, "file"), *(CompletionItem(name) for name in names if name.startswith(begun))]
 
     return click.argument("file", shell_complete=complete)
 
@@ -79,9 +83,18 @@ def _projects(context: click.Context, _: click.Parameter, begun: str) -> list[Co
             CompletionItem(item["project_id"], help=f"{project_name(item)}, {item['phase']}, {item['user']}")
             for item in found
         ]
-        return [*items, *([CompletionItem(LATEST, help="the latest project")] if found else [])]
+        latest = [CompletionItem(LATEST, help="the latest project")] if found else []
+        return [*items, *latest, *(_named(Counter(map(project_name, found))) if begun else [])]
 
     return [item for item in _asked(context, ask) if item.value.startswith(begun)]
+
+
+def _named(names: Counter[str]) -> list[CompletionItem]:
+    """What stands for a project besides its id."""
+    from flops.cli.session import LATEST  # noqa: PLC0415
+
+    texts = (f"{name}{LATEST}" if times > 1 else name for name, times in names.items() if name)
+    return [CompletionItem(text, help="a project by its name") for text in texts]
 
 
 def _services(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:

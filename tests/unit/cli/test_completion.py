@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +43,7 @@ def test_ids_of_projects_are_offered(complete: Callable[[str], list[str]], manag
     assert complete("flops project show ") == [ID, OTHER_ID, "@latest"]
     assert complete("flops project inbox 0123f") == [OTHER_ID]
     assert complete("flops predict @") == ["@latest"]
+    assert complete("flops predict y") == ["y@latest"]
 
 
 def test_instances_are_offered(complete: Callable[[str], list[str]], manager: Manager) -> None:
@@ -107,3 +111,27 @@ def test_the_beginning_of_a_service_is_enough_for_its_logs(flops: Callable[..., 
     manager.pages["logs"] = [NotFoundError("service or instance", "tr")]
     done = flops("logs", "tr")
     assert (done.stdout, manager.heard[-1][1]["service"]) == ("hello\n", "trm1")
+
+
+ASK_SHELLS = {
+    "bash": 'COMP_WORDS=(flops project start digits_s); COMP_CWORD=3; _flops_completion flops; echo "${COMPREPLY[@]}"',
+    "fish": "complete -C 'flops project start digits_s'",
+}
+
+
+@pytest.mark.parametrize("shell", ASK_SHELLS)
+def test_a_shell_that_has_read_its_script_offers_shipped_slas_beside_files(
+    flops: Callable[..., Outcome], shell: str, tmp_path: Path
+) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    asked = subprocess.run(
+        [shell, "-c", f"{flops('completion', shell).stdout}\n{ASK_SHELLS[shell]}"],
+        env={**os.environ, "PATH": path, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert asked.stdout.split() == ["digits_sklearn_small"]
