@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from flops.delivery.requests import answer, refuse
+from flops.delivery.answers import answer, refuse
 from flops.errors import FlopsError, InvalidSlaError
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics

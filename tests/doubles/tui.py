@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.doubles.answers import ID, status
 
-from flops.delivery.requests import RequestClient, answer
+from flops.delivery.answers import answer
+from flops.delivery.requests import RequestClient
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 

@@ -19,7 +19,8 @@ from flops.project.state import Project
 from flops.project.workflow import step
 from flops.wire import training_data
 from flops.wire.confirmation import decode_confirmation, decode_watermarks, encode_watermarks
-from flops.wire.envelope import decode_envelope, decode_json, encode_json
+from flops.wire.envelope import decode_envelope
+from flops.wire.json_text import decode_json, encode_json
 from flops.wire.learning import Chunk, decode_learning, encode_learning
 from flops.wire.limits import CONTROL, EVENT
 from flops.wire.requests import REQUESTS, InboxEntry, Presence, ProjectStatus, Refusal

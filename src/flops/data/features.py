@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flops.data.stored_table import HF_METADATA
 from flops.errors import UndecodableMessageError
-from flops.wire.envelope import decode_json, encode_json
+from flops.wire.json_text import decode_json, encode_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from flops.errors import StoreUnavailableError, UndecodableMessageError
-from flops.wire.envelope import decode_json, encode_json
+from flops.wire.json_text import decode_json, encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from flops.delivery.answers import answer, refuse
 from flops.delivery.dead_letters import DeadLetters
 from flops.delivery.rates import Rate
-from flops.delivery.requests import answer, refuse
 from flops.errors import (
     FlopsError,
     InvalidSlaError,
@@ -23,8 +23,9 @@ from flops.errors import (
 )
 from flops.manager.bare_requests import ID_LENGTH
 from flops.manager.kept import SomebodyElsesError
-from flops.wire.envelope import Envelope, decode_json, envelope_of
+from flops.wire.envelope import Envelope, envelope_of
 from flops.wire.events import MANAGER, CancellationRequested, ProjectAccepted, ProjectRejected
+from flops.wire.json_text import decode_json
 from flops.wire.limits import CONTROL, MAX_ID, REJECTIONS_AT_ONCE, REJECTIONS_PER_S
 from flops.wire.presence import decode_presence
 from flops.wire.requests import ProjectAnswer

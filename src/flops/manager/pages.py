@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.errors import NotFoundError
-from flops.wire.envelope import encode_json
+from flops.wire.json_text import encode_json
 from flops.wire.limits import KEPT_LETTER_BYTES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from flops.delivery.requests import answer, refuse
+from flops.delivery.answers import answer, refuse
 from flops.errors import (
     FlopsError,
     InvalidSlaError,

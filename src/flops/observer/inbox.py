@@ -11,8 +11,9 @@ from flops.observer.rendering import line_of
 from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
 from flops.project.state import Phase
-from flops.wire.envelope import Envelope, encode_json
+from flops.wire.envelope import Envelope
 from flops.wire.events import MAX_TEXT, EventsMissing
+from flops.wire.json_text import encode_json
 from flops.wire.requests import InboxEntry, ProjectStatus
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flops.errors import UndecodableMessageError
-from flops.wire.envelope import decode_json, encode_json
+from flops.wire.json_text import decode_json, encode_json
 from flops.wire.limits import CONTROL, MAX_ID, MAX_SEQUENCE
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flops.errors import UndecodableMessageError
-from flops.wire.envelope import decode_json, encode_json, first_reason
+from flops.wire.envelope import first_reason
+from flops.wire.json_text import decode_json, encode_json
 from flops.wire.limits import HEADER, MAX_ID, MAX_INTEGER, MAX_MISSING, MAX_PIECES, MAX_TEXT
 
 MAX_REASON: Final = MAX_TEXT

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flops.delivery.requests import RequestClient, answer, refuse
+from flops.delivery.answers import answer, refuse
+from flops.delivery.requests import RequestClient
 from flops.errors import NoAnswerError, NotFoundError, RequestRefusedError
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import ListApps, ProjectAnswer

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from flops.errors import UndecodableMessageError
 from flops.learning.flower import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flops.learning.records import decode_records, encode_records
-from flops.wire.envelope import decode_json, encode_json
+from flops.wire.json_text import decode_json, encode_json
 
 ARRAYS = hnp.arrays(
     dtype=st.sampled_from(["float64", "float32", "float16", "int64", "uint8", "bool", ">f4", "<U3"]),

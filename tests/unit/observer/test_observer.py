@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.brokers import wait_until
 
 from flops.adapters.sqlite_inbox import SqliteInbox
-from flops.delivery.requests import RequestClient, answer
+from flops.delivery.answers import answer
+from flops.delivery.requests import RequestClient
 from flops.delivery.service import ServiceContext, ServiceIdentity
 from flops.errors import StoreUnavailableError
 from flops.observer import service

@@ -9,13 +9,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flops.delivery.presence import PRESENCE_TYPE
-from flops.delivery.requests import ANSWER_TYPE, REFUSAL_TYPE, REQUEST_TYPE
 from flops.observer.inbox import ENTRY_TYPE, STATUS_TYPE
 from flops.wire.asyncapi import CLOUD_EVENT, asyncapi, wire_channels
 from flops.wire.confirmation import encode_watermarks
 from flops.wire.envelope import Envelope
 from flops.wire.events import EVENT_TYPES, RoundFinished
 from flops.wire.learning import MESSAGES
+from flops.wire.question import ANSWER_TYPE, REFUSAL_TYPE, REQUEST_TYPE
 from flops.wire.requests import REQUESTS
 from flops.wire.topics import Topics
 
