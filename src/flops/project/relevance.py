@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flops.project import commands as c
 from flops.project.deployment import Role
 from flops.project.state import Phase
+from flops.project.workflow import is_needed
 
 if TYPE_CHECKING:
     from flops.project.state import Project
@@ -29,6 +30,6 @@ def is_wanted(project: Project | None, command: c.Command) -> bool:
         case c.Deploy(spec) if spec.role is Role.TRACKING:
             return not (project.phase.is_terminal or project.phase is Phase.STOPPING)
         case c.Deploy(spec) if spec.role is not Role.OBSERVER:
-            return spec.name in project.deployed
+            return spec.name in project.deployed or is_needed(project, spec.name)
         case _:
             return True

@@ -266,7 +266,7 @@ def is_needed(project: Project, service: str) -> bool:
     """Whether a service should run: what is deployed, until the project stops, its observer, and a served model."""
     if service == observer(project).name:
         return not project.phase.is_terminal
-    if project.phase is Phase.COMPLETED and project.inference_url:
+    if Phase.COMPLETED in {project.phase, project.outcome} and project.inference_url:
         return service == inference_server(project).name
     return service in project.deployed and project.phase is not Phase.STOPPING
 
