@@ -27,12 +27,12 @@ CALL_S = 10.0
 STOP_S = 10.0
 
 
-def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait for a condition; fail the test when it does not come true in time."""
+def wait_until(holds: Callable[[], bool], timeout_s: float = 10.0, explain: Callable[[], object] | None = None) -> None:
+    """Wait for a condition; when it does not come true in time, fail the test and say what ``explain`` does."""
     deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s:g} s: {holds}")
+            pytest.fail(f"not within {timeout_s:g} s: {explain() if explain else holds}")
         time.sleep(0.01)
 
 

@@ -288,18 +288,21 @@ class House:
         return status
 
     def end(self, project_id: str, within_s: float = PATIENCE_S) -> Performance:
-        """Wait until the inbox has its last word and only what is to stay is deployed."""
+        """Wait until the inbox has its last word and what is to stay, and nothing else, is deployed."""
         deadline = time.monotonic() + within_s
         entries: list[dict[str, Any]] = []
-        while not (entries and entries[-1]["event_type"] in LAST_WORDS):
-            assert time.monotonic() < deadline, f"no last word within {within_s:g} s: {entries[-3:]}\n{self.log()}"
+
+        def is_over() -> bool:
             with suppress(FlopsError):
-                entries = self.entries(project_id)
-            time.sleep(0.02)
-        stays = {"trmodel"} if entries[-1]["event_type"] == "project.completed" else set()
+                entries[:] = self.entries(project_id)
+            return bool(entries) and entries[-1]["event_type"] in LAST_WORDS
+
+        wait_until(is_over, within_s, lambda: f"no last word: {entries[-3:]}\n{self.log()}")
+        stays = {"trmodel"} if entries[-1]["data"].get("inference_url") else set()
         wait_until(
-            lambda: {name[:-12] for name in self.orchestrator.running(project_id)} <= stays,
+            lambda: {name[:-12] for name in self.orchestrator.running(project_id)} == stays,
             max(1.0, deadline - time.monotonic()),
+            lambda: f"not only {stays}, but {self.orchestrator.running(project_id)}",
         )
         performance = Performance(project_id, entries, self.status(project_id))
         performance.assert_whole()

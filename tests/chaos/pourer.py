@@ -6,6 +6,7 @@ It says ``pouring`` once it is connected, and ``poured`` when everything has lef
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from itertools import cycle
 from pathlib import Path
@@ -27,7 +28,7 @@ def main() -> None:
     client.loop_start()
     sys.stdout.write("pouring\n")
     sys.stdout.flush()
-    started, poured = time.monotonic(), 0
+    started, poured, pace = time.monotonic(), 0, threading.Event()
     messages = cycle((topic, payload) for payload in PAYLOADS for topic in topics)
     while poured < int(count):
         due = min(int(count), int((time.monotonic() - started) * float(per_s)))
@@ -35,7 +36,7 @@ def main() -> None:
             topic, payload = next(messages)
             client.publish(topic, payload).wait_for_publish(10)
         poured = due
-        time.sleep(BATCH_S)
+        pace.wait(BATCH_S)
     client.disconnect()
     client.loop_stop()
     sys.stdout.write(f"poured {time.monotonic() - started:.2f}\n")

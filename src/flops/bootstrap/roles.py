@@ -103,6 +103,8 @@ class _Service:
     def run(self) -> int:
         """Run the role between a greeting and a farewell."""
         try:
+            # No broker sends the delayed will of a process that was killed once another one has taken its session over.
+            self._bus.publish(*self._farewell, retain=True)
             if self._identity.role not in ANNOUNCED_BY_ROLE:
                 self._announce()
             return ROLES[self._identity.role](self)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flops.errors import StoreUnavailableError
 from flops.observer.rendering import line_of
-from flops.project.deployment import Role
 from flops.project.glance import first_status, follow
 from flops.project.state import Phase
 from flops.wire.envelope import Envelope
@@ -140,8 +139,8 @@ class Inbox:
         status = progress.status or first_status(self._project_id, time).model_copy(update={"app": self._app})
         reading = Reading(envelope)
         if event is not None:
-            status = follow(status, event, time)
-            reading = self._reading(envelope, event, status)
+            former, status = status, follow(status, event, time)
+            reading = self._reading(envelope, event, status, is_late=_is_over(former) and _is_over(status))
             status = status.model_copy(update={"entries": progress.last_sequence, "last_entry": progress.last_text})
         progress.note(reading, status)
 
@@ -175,9 +174,10 @@ class Inbox:
             self._known = _Progress(self._store)
         return self._known
 
-    def _reading(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Reading:
+    def _reading(self, envelope: Envelope, event: Event, status: ProjectStatus, *, is_late: bool) -> Reading:
+        """``is_late``: it has happened after the last word, so that it makes no entry."""
         skipped = {event.source: event.last} if isinstance(event, EventsMissing) else {}
-        entry = None if self._store.was_restored(envelope.id) else self._entry(envelope, event, status)
+        entry = None if is_late or self._store.was_restored(envelope.id) else self._entry(envelope, event, status)
         if entry is None:
             return Reading(envelope, skipped=skipped)
         self._progress.last_sequence, self._progress.last_text = entry.sequence, str(entry.data["text"])
@@ -185,7 +185,7 @@ class Inbox:
 
     def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
         line = line_of(event, verbose=self._verbose, is_stopping=status.phase == "stopping")
-        if line is None or (Phase(status.phase).is_terminal and _is_of_observer(event)):
+        if line is None:
             return None
         sequence = self._progress.last_sequence + 1
         entry = InboxEntry(
@@ -223,9 +223,8 @@ class Inbox:
         )
 
 
-def _is_of_observer(event: Event) -> bool:
-    """Whether something has become of the observer itself: once the project has ended, that is nobody's concern."""
-    return getattr(event, "role", "") == Role.OBSERVER
+def _is_over(status: ProjectStatus) -> bool:
+    return Phase(status.phase).is_terminal
 
 
 def _copied(envelope: Envelope) -> dict[str, Any]:

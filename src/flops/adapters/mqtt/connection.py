@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S: Final = 20
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 VERSION_5_PATIENCE_S: Final = 3.0
+WILL_DELAY_S: Final = 2  # a few attempts to reconnect; who is back by then was never gone
 RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_LAST_S: Final = 5.0
 _V5: Final = MQTTProtocolVersion.MQTTv5
@@ -51,7 +52,8 @@ def connect(  # noqa: PLR0913  each says something of its own about the connecti
     """Connect as ``client_id``; from then on the bus reconnects by itself.
 
     A persistent session outlives the connection: the broker keeps its subscriptions and what was not acknowledged
-    (on MQTT 5 for a week). Where ``access.protocol`` is empty, MQTT 5 is tried for at most three seconds, then 3.1.1.
+    (on MQTT 5 for a week). There, its last will is not sent where it reconnects within ``WILL_DELAY_S``.
+    Where ``access.protocol`` is empty, MQTT 5 is tried for at most three seconds, then 3.1.1.
 
     Raises:
         BrokerUnreachableError: nothing answers there, or not in time, or not as an MQTT broker does.
@@ -102,8 +104,16 @@ def _client(session: _Session, version: MQTTProtocolVersion) -> Client:
     client.reconnect_delay_set(RECONNECT_FIRST_S, RECONNECT_LAST_S)  # type: ignore[arg-type]  # it takes fractions
     if session.will is not None:
         topic, payload = session.will
-        client.will_set(topic, payload, qos=1, retain=True)
+        client.will_set(topic, payload, qos=1, retain=True, properties=_will_properties(session, version))
     return client
+
+
+def _will_properties(session: _Session, version: MQTTProtocolVersion) -> Properties | None:
+    if version != _V5 or not session.persistent:  # a session that ends with its connection cannot return in time
+        return None
+    properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+    properties.WillDelayInterval = WILL_DELAY_S
+    return properties
 
 
 def _start(session: _Session, version: MQTTProtocolVersion) -> dict[str, Any]:
