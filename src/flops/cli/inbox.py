@@ -24,6 +24,7 @@ from flops.errors import (
     StoreUnavailableError,
     UndecodableMessageError,
 )
+from flops.project.deployment import InstanceState, Role
 from flops.wire.envelope import decode_envelope
 from flops.wire.requests import InboxEntry, ReadInbox, ShowProject
 
@@ -96,7 +97,7 @@ def follow(session: Session, project_id: str, *, after: int = 0) -> Iterator[Ent
                     return
         is_over = False
         if time.monotonic() - silent_since > SILENCE_S:
-            silent_since, is_over = time.monotonic(), bool(_end_of(session, project_id))
+            silent_since, is_over = time.monotonic(), _is_told_no_more(session, project_id)
 
 
 def _missed(session: Session, project_id: str, shown: int, connection: int) -> tuple[list[Entry], int]:
@@ -123,15 +124,32 @@ def has_ended(session: Session, project_id: str) -> bool:
     return shown["status"]["phase"] in ENDED
 
 
-def _end_of(session: Session, project_id: str) -> str:
-    """The phase that a project has ended in; nothing if it goes on or nobody answers."""
+def _is_told_no_more(session: Session, project_id: str) -> bool:
+    """Whether a project has ended and its observer is gone; one that only hangs is started again, and goes on."""
+    shown = _shown(session, project_id)
+    states = {
+        instance["state"]
+        for service in shown.get("services", ())
+        if service["role"] == Role.OBSERVER
+        for instance in service["instances"]
+    }
+    return bool(_end_of(shown)) and not states & {InstanceState.RUNNING, InstanceState.SCHEDULED}
+
+
+def _end_of(shown: dict[str, Any]) -> str:
+    """The phase that a project has ended in; nothing if it goes on."""
+    phase = str(shown.get("status", {}).get("phase", ""))
+    return phase if phase in ENDED else ""
+
+
+def _shown(session: Session, project_id: str) -> dict[str, Any]:
+    """What the manager knows of a project; nothing if nobody answers."""
     try:
-        phase = str(session.ask("project", ShowProject(project_id=project_id))["status"]["phase"])
+        return session.ask("project", ShowProject(project_id=project_id))
     except (BrokerUnreachableError, NoAnswerError, RequestRefusedError) as error:
         if not _may_pass(error):
             raise
-        return ""
-    return phase if phase in ENDED else ""
+        return {}
 
 
 def _may_pass(error: FlopsError) -> bool:
@@ -180,7 +198,7 @@ def watch(
             last, seen = entry["event_type"], int(entry["sequence"])
         at_the_end()
         if last not in LAST_WORDS:
-            last = f"project.{_end_of(session, project_id)}"
+            last = f"project.{_end_of(_shown(session, project_id))}"
             say(f"The project has ended, but its observer has not told how. See: flops project show {project_id}")
         return LAST_WORDS.get(last, EXIT_FAILED)
     except KeyboardInterrupt:

@@ -195,6 +195,20 @@ def test_a_project_that_ends_without_its_observer_is_not_watched_for_ever(
     assert f"flops project show {ID}" in done.stderr
 
 
+def test_an_observer_that_hangs_is_waited_for_since_it_will_be_started_again(
+    flops: Callable[..., Outcome], manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flops.cli.inbox.POLL_S", 0.01)
+    monkeypatch.setattr("flops.cli.inbox.SILENCE_S", 0.0)
+    observer = {"role": "observer", "instances": [{"state": "RUNNING"}]}
+    hanging = {"status": status(phase="failed"), "services": [observer]}
+    manager.replies["inbox"] = {"entries": [], "more": False}
+    manager.pages["project"] = [hanging] * 5
+    manager.replies["project"] = {"status": status(phase="failed"), "services": []}
+    assert flops("project", "inbox", ID, "-f").exit_code == 1
+    assert manager.pages["project"] == []
+
+
 def test_of_a_retried_project_only_the_last_end_ends_the_watching(
     flops: Callable[..., Outcome], manager: Manager
 ) -> None:

@@ -513,6 +513,15 @@ class TestRelevance:
         assert not is_wanted(retried, Undeploy(f"observ{ID[:12]}"))
         assert is_wanted(None, removal)
 
+    def test_a_deployment_that_was_interrupted_is_told_although_the_model_answers_already(self) -> None:
+        serving, commands = run(*TO_SERVING)
+        deployment = next(command for command in commands if isinstance(command, Deploy))
+        stopping, _ = step(serving, SERVED)
+
+        assert stopping.phase is Phase.STOPPING
+        assert is_wanted(stopping, deployment)
+        assert step(stopping, e.LeftoverFound(service=deployment.spec.name)) == (stopping, [])
+
 
 class TestCancellation:
     @pytest.mark.parametrize("length", range(1, len(TO_SERVING) + 1))
@@ -593,12 +602,3 @@ def test_fields_of_a_later_version_are_ignored() -> None:
     project, _ = run(*TO_TRAINING)
 
     assert project_from_json({**project_to_json(project), "new": 1}) == replace(project)
-
-    def test_a_deployment_that_was_interrupted_is_told_although_the_model_answers_already(self) -> None:
-        serving, commands = run(*TO_SERVING)
-        deployment = next(command for command in commands if isinstance(command, Deploy))
-        stopping, _ = step(serving, SERVED)
-
-        assert stopping.phase is Phase.STOPPING
-        assert is_wanted(stopping, deployment)
-        assert step(stopping, e.LeftoverFound(service=deployment.spec.name)) == (stopping, [])
