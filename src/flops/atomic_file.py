@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ def write_atomically(path: Path, text: str, *, durably: bool = True) -> None:
     If it is written ``durably``, that holds even after a crash of the machine; what is written anew whenever it is
     needed can do without, and so without waiting for the disk.
     """
+    import secrets  # noqa: PLC0415  who only reads such files is quicker without
+
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -47,5 +47,25 @@ def test_help_loads_no_pydantic_either() -> None:
     assert loaded_by(statement) == set()
 
 
+def test_a_list_of_projects_needs_no_models_no_tables_and_no_http() -> None:
+    statement = """
+import flops.cli.projects, flops.delivery.requests
+from flops.bootstrap import adapters
+from flops.errors import BrokerUnreachableError
+from flops.settings import Settings
+from pathlib import Path
+try:
+    adapters.connect(Settings(Path(), broker_url="mqtt://127.0.0.1:9"), "x", persistent=False, timeout_s=0.1)
+except BrokerUnreachableError:
+    pass
+import sys
+assert "paho.mqtt.client" in sys.modules
+assert not {"pydantic", "rich", "urllib.request", "email", "dns"} & set(sys.modules), sorted(sys.modules)
+import urllib.request
+assert urllib.request.urlopen
+"""
+    assert loaded_by(statement) == set()
+
+
 def test_a_heavy_library_would_be_noticed() -> None:
     assert loaded_by("import numpy") == {"numpy"}

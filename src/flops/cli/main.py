@@ -4,73 +4,46 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from flops.cli.groups import SuggestingGroup
+from flops.cli.groups import LazyGroup
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+    from flops.cli.groups import Table
 
 DISTRIBUTION: Final = "flops-fl"
-COMMANDS: Final = {
-    "up": ("flops.cli.installation", "Start whatever is missing on this machine."),
-    "down": ("flops.cli.installation", "Stop everything that 'up' and projects have started."),
-    "doctor": ("flops.cli.doctor", "Check this installation and say what to mend."),
-    "tui": ("flops.cli.tui", "Watch and steer projects in the terminal, live."),
-    "demo": ("flops.cli.demo", "Run the base case from an SLA to predictions."),
-    "p": ("flops.cli.project", "Start a project from a named SLA file."),
-    "project": ("flops.cli.project", "Start, list, show, follow, cancel, retry and delete projects."),
-    "mock-data": ("flops.cli.data", "Put partitions of a public dataset on the learner nodes."),
-    "data": ("flops.cli.data", "Put your own training data on a node, and list what is there."),
-    "predict": ("flops.cli.predict", "Ask a project's trained model."),
-    "tracking": ("flops.cli.listing", "Print the URL of your tracking server."),
-    "apps": ("flops.cli.listing", "List the apps of the orchestrator."),
-    "services": ("flops.cli.listing", "List services and their instances."),
-    "logs": ("flops.cli.logs", "Print and follow the output of a service."),
-    "dead-letters": ("flops.cli.dead_letters", "List, show and drop messages that could not be understood."),
-    "reset-database": ("flops.cli.administration", "Forget all projects (for administrators)."),
-    "clear-registry": ("flops.cli.administration", "Delete all images that are not in use (for administrators)."),
-    "restart-management": ("flops.cli.administration", "Stop and start the managers (for administrators)."),
-    "completion": ("flops.cli.completion", "Make your shell complete commands and live ids."),
-    "config": ("flops.cli.config", "Show what is set, and where each value comes from."),
-    "broker": ("flops.cli.broker", "Say how other MQTT clients reach the broker."),
-    "sla": ("flops.cli.sla", "Make, list, show and validate SLA files."),
-    "examples": ("flops.cli.examples", "List the example ML repositories, and make them."),
+COMMANDS: Final[Table] = {
+    "up": ("installation:up", "Start whatever is missing on this machine."),
+    "down": ("installation:down", "Stop everything that 'up' and projects have started."),
+    "doctor": ("doctor:doctor", "Check this installation and say what to mend."),
+    "tui": ("tui:tui", "Watch and steer projects in the terminal, live."),
+    "demo": ("demo:demo", "Run the base case from an SLA to predictions."),
+    "p": ("project:p", "Start a project from a named SLA file."),
+    "project": ("projects:project", "Start, list, show, follow, cancel, retry and delete projects."),
+    "mock-data": ("data:mock_data", "Put partitions of a public dataset on the learner nodes."),
+    "data": ("data:data", "Put your own training data on a node, and list what is there."),
+    "predict": ("predict:predict", "Ask a project's trained model."),
+    "tracking": ("listing:tracking", "Print the URL of your tracking server."),
+    "apps": ("listing:apps", "List the apps of the orchestrator."),
+    "services": ("listing:services", "List services and their instances."),
+    "logs": ("logs:logs", "Print and follow the output of a service."),
+    "dead-letters": ("dead_letters:dead_letters", "List, show and drop messages that could not be understood."),
+    "reset-database": ("administration:reset_database", "Forget all projects (for administrators)."),
+    "clear-registry": ("administration:clear_registry", "Delete all images that are not in use (for administrators)."),
+    "restart-management": ("administration:restart_management", "Stop and start the managers (for administrators)."),
+    "completion": ("completion:completion", "Make your shell complete commands and live ids."),
+    "config": ("config:config", "Show what is set, and where each value comes from."),
+    "broker": ("broker:broker", "Say how other MQTT clients reach the broker."),
+    "sla": ("sla:sla", "Make, list, show and validate SLA files."),
+    "examples": ("examples:examples", "List the example ML repositories, and make them."),
 }
 
 
-class LazyGroup(SuggestingGroup):
-    """A group whose help needs none of its commands."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        """The commands in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
-        return command
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """What a shell offers: the commands, likewise without importing them, and the options."""
-        from click.shell_completion import CompletionItem  # noqa: PLC0415  only a shell needs it
-
-        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The table of commands, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name=DISTRIBUTION, prog_name="flops")
 @click.option("--context", default="", metavar="NAME", help="Use the settings of this context of flops.toml.")
 @click.option("--config", "file", default="", metavar="FILE", help="Read this file, and no other flops.toml.")
@@ -91,6 +64,8 @@ def cli(ctx: click.Context, context: str, file: str, values: tuple[str, ...]) ->
 
 def _open(ctx: click.Context) -> None:
     """Without a command: the terminal interface for whoever sits at a terminal, the help for everybody else."""
+    from importlib.util import find_spec  # noqa: PLC0415  'flops --help' is quick
+
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or find_spec("textual") is None:
         click.echo(ctx.get_help())
     elif command := cli.get_command(ctx, "tui"):

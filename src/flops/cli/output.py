@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
-import traceback
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -159,6 +156,9 @@ def show_interruption() -> None:
 
 def show_unexpected_error(error: Exception) -> None:
     """A mistake of FLOps itself; its trace is for those who mend it."""
+    import tempfile  # noqa: PLC0415  only an error needs it
+    import traceback  # noqa: PLC0415
+
     with tempfile.NamedTemporaryFile("w", prefix="flops-error-", suffix=".txt", delete=False) as trace:
         trace.writelines(traceback.format_exception(error))
     show_error(UnexpectedError(error, trace.name))
@@ -173,6 +173,8 @@ def _as_sentence(text: str) -> str:
 
 
 def _fields(item: SlaFault | dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import asdict  # noqa: PLC0415  only an error needs it
+
     return item if isinstance(item, dict) else asdict(item)
 
 

@@ -1,4 +1,4 @@
-"""``flops project …`` and ``flops p``."""
+"""Starting, watching and steering a project; the group ``flops project`` is in ``projects``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 
 from flops.cli.completion import project_argument, sla_argument
-from flops.cli.groups import SuggestingGroup
 from flops.cli.inbox import ENDED, SEVERITIES, forgotten, has_ended, history, only, show_entry, watch
 from flops.cli.output import (
     in_one_line,
@@ -19,11 +18,9 @@ from flops.cli.output import (
     percent,
     print_json,
     print_result,
-    print_table,
     say,
     visible,
 )
-from flops.cli.report import report
 from flops.cli.session import Session, session
 from flops.cli.since import Moment
 from flops.cli.stage_tree import is_for_a_tree, live_tree
@@ -56,12 +53,7 @@ def p(name: str, *, as_json: bool) -> None:
     _start(name, follow=False, as_json=as_json)
 
 
-@click.group(cls=SuggestingGroup)
-def project() -> None:
-    """Start, list, show, follow, report on, cancel, retry and delete projects."""
-
-
-@project.command()
+@click.command()
 @sla_argument("projects")
 @click.option(
     "--watch/--detach",
@@ -81,35 +73,7 @@ def start(file: str, *, follow: bool, token: str, as_json: bool) -> None:
     _start(file, follow=follow, as_json=as_json, token=token)
 
 
-@project.command(name="list")
-@click.option("--user", default="", help="Only this user's projects.")
-@json_option
-def list_projects(user: str, *, as_json: bool) -> None:
-    """List all projects, newest first."""
-    with session() as opened:
-        projects = list(opened.projects(user))
-
-    def render() -> None:
-        rows = [
-            (
-                item["project_id"],
-                item["user"],
-                item["phase"],
-                f"{item['round']}/{item['rounds']}",
-                percent(item["best_accuracy"]),
-                item["ml_repo_url"],
-            )
-            for item in projects
-        ]
-        whose = f"{user} has no projects" if user else "There are no projects yet"
-        empty = f"{whose}. Start one with 'flops project start FILE'."
-        columns = ("PROJECT", "USER", "PHASE", "ROUND", "BEST ACCURACY", "ML REPOSITORY")
-        print_table(columns, rows, empty=empty)
-
-    print_result(projects, as_json=as_json, render=render)
-
-
-@project.command()
+@click.command()
 @project_argument
 @json_option
 def show(project_id: str, *, as_json: bool) -> None:
@@ -128,7 +92,7 @@ def show(project_id: str, *, as_json: bool) -> None:
     print_result(found, as_json=as_json, render=render)
 
 
-@project.command()
+@click.command()
 @project_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the project has ended.")
 @click.option("--since", type=Moment(), default=None, help="Only entries from then on: 10m, 2h, 3d (ago), or a time.")
@@ -159,7 +123,7 @@ def inbox(  # noqa: PLR0913  its options
             show(entry)
 
 
-@project.command()
+@click.command()
 @project_argument
 @json_option
 def cancel(project_id: str, *, as_json: bool) -> None:
@@ -171,7 +135,7 @@ def cancel(project_id: str, *, as_json: bool) -> None:
     print_result({"project_id": full_id, **answer}, as_json=as_json, render=lambda: click.echo(text))
 
 
-@project.command()
+@click.command()
 @project_argument
 @click.option("--from-stage", type=click.Choice(STAGES), help="Where to go on; without it, where it ended.")
 @click.option("--watch/--detach", "follow", default=False, help="Show its stages from here on, or return at once.")
@@ -200,7 +164,7 @@ def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: boo
     say(f"Follow it with: flops project inbox {full_id} -f")
 
 
-@project.command()
+@click.command()
 @project_argument
 @click.option("--cancel", "stop", is_flag=True, help="Stop it first if it is under way, and wait until it has ended.")
 @json_option
@@ -216,9 +180,6 @@ def delete(project_id: str, *, stop: bool, as_json: bool) -> None:
     print_result(
         {"project_id": full_id, "deleted": True}, as_json=as_json, render=lambda: click.echo(f"{full_id} is deleted.")
     )
-
-
-project.add_command(report)
 
 
 def _what_comes_of(project_id: str, answer: dict[str, Any]) -> str:

@@ -10,14 +10,13 @@ from flops.bootstrap import adapters
 from flops.delivery.requests import RequestClient
 from flops.errors import NotFoundError
 from flops.suggestions import did_you_mean
-from flops.wire.repository_url import split_reference
-from flops.wire.requests import ListProjects, ListServices, Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flops.ports import Bus
     from flops.settings import Settings
+    from flops.wire.requests import Message
     from flops.wire.topics import Topics
 
 ASK_TIMEOUT_S: Final = 15.0
@@ -38,7 +37,9 @@ class Session:
         self.bus: Bus = adapters.connect(settings, client_id, persistent=False, timeout_s=connect_timeout_s)
         self._requests = RequestClient(self.bus, self.topics, client_id)
 
-    def ask(self, name: str, message: Message, *, timeout_s: float = ASK_TIMEOUT_S) -> dict[str, Any]:
+    def ask(
+        self, name: str, message: Message | Mapping[str, Any], *, timeout_s: float = ASK_TIMEOUT_S
+    ) -> dict[str, Any]:
         """Ask the manager."""
         return self._requests.ask(name, message, timeout_s)
 
@@ -46,7 +47,7 @@ class Session:
         """All projects, or those of one user, newest first, as they are needed."""
         after, more = "", True
         while more:
-            answer = self.ask("projects", ListProjects(user=user, after=after))
+            answer = self.ask("projects", {"user": user, "after": after})
             yield from answer["projects"]
             after = str(answer.get("next", ""))
             more = bool(after)
@@ -61,7 +62,7 @@ class Session:
 
     def first_projects(self, limit: int, timeout_s: float) -> list[dict[str, Any]]:
         """The newest projects, for somebody who does not wait long."""
-        return list(self.ask("projects", ListProjects(limit=limit), timeout_s=timeout_s)["projects"])
+        return list(self.ask("projects", {"limit": limit}, timeout_s=timeout_s)["projects"])
 
     def project_id(self, given: str) -> str:
         """The full id for an id, a unique beginning of one, a name, ``@latest`` or ``NAME@latest``.
@@ -90,7 +91,7 @@ class Session:
         Raises:
             NotFoundError: none begins like that, or several do.
         """
-        listed = self.ask("services", ListServices())["services"]
+        listed = self.ask("services", {})["services"]
         names = [str(item["name"]) for item in listed]
         instances = [str(item["id"]) for service in listed for item in service["instances"]]
         if given in {*names, *instances}:
@@ -110,6 +111,8 @@ class Session:
 
 def project_name(status: Mapping[str, Any]) -> str:
     """What people call a project: the last part of its ML repository's address."""
+    from flops.wire.repository_url import split_reference  # noqa: PLC0415  a list does without
+
     address, _ = split_reference(str(status.get("ml_repo_url", "")))
     return address.rstrip("/").rpartition("/")[2].rpartition(":")[2].removesuffix(".git")
 
