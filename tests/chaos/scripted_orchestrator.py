@@ -59,6 +59,7 @@ class ScriptedOrchestrator:
         self._services: dict[str, _Deployed] = {}
         self._changes: list[Json] = []
         self._logs: dict[str, str] = {}
+        self._directories: dict[str, set[Path]] = {}
         cast.ended = self.complete
         self._server = self._serve()
 
@@ -140,6 +141,8 @@ class ScriptedOrchestrator:
 
     def forget(self, name: str) -> None:
         self.undeploy(name)
+        for directory in self._directories.pop(name, ()):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def apps(self) -> list[list[str]]:
         with self._changed:
@@ -167,6 +170,7 @@ class ScriptedOrchestrator:
             return
         directory = Path(spec["directory"])
         directory.mkdir(parents=True, exist_ok=True)
+        self._directories.setdefault(deployed.record["name"], set()).add(directory)
         for file, text in spec["files"].items():
             write_atomically(directory / file, text)
         self._logs[spec["id"]] = spec["log_file"]

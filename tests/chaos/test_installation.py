@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from tests.system.installation import Installation, Outcome
-from tests.system.rehearsal import PATIENCE_S, Rehearsal, Stage, kill_instance, put_rows, until
+from tests.system.rehearsal import PATIENCE_S, Rehearsal, Stage, kill_and_await, kill_instance, put_rows, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,18 +34,23 @@ ACTOR_STEPS: Final = (
     "install aggregator environment",
     "store",
 )
-# Gradient descent whose every bit depends on the round before.
+# Gradient descent whose every bit depends on the round before. Its so-maniest fit waits for as long as it is held.
 DESCENDING: Final = """\
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 from data_manager import DataManager
 from flops_utils.ml_repo_templates import ModelManagerTemplate
 
 
+STAGE = Path({stage!r})
+
+
 class ModelManager(ModelManagerTemplate):
     def __init__(self):
-        self.weights = np.zeros(3)
+        self.weights, self.fits = np.zeros(3), 0
 
     def set_model_data(self):
         DataManager().get_data()
@@ -67,7 +72,10 @@ class ModelManager(ModelManagerTemplate):
         (self.weights,) = parameters
 
     def fit_model(self):
-        time.sleep(0.3)
+        self.fits += 1
+        (STAGE / f"fitting-{{self.fits}}-{{os.getpid()}}").touch()
+        while (STAGE / f"hold-{{self.fits}}").exists():
+            time.sleep(0.02)
         for _ in range(3):
             errors = self.inputs @ self.weights - self.targets
             self.weights = self.weights - 0.1 * self.inputs.T @ errors / len(errors)
@@ -153,17 +161,23 @@ def final_parameters(installation: Installation, project: Rehearsal) -> list[flo
 def test_an_aggregator_killed_in_any_round_ends_with_the_same_parameters(
     house: Installation, start: Start, stage: Stage, tell: Tell, strategy: str
 ) -> None:
-    sla = stage.set_up({"model_manager.py": DESCENDING}).sla(rounds=6)
+    sla = stage.set_up({"model_manager.py": DESCENDING.format(stage=str(stage.directory))}).sla(rounds=6)
     sla["training_configuration"]["strategy"] = strategy
     undisturbed = final_parameters(house, start(sla))
+    for fitting in stage.directory.glob("fitting-*"):
+        fitting.unlink()
+    interrupted = {2: 2, 4: 5, 6: 8}  # a round in which the aggregator is killed is fitted once more
+    for fit in interrupted.values():
+        stage.hold(fit)
     recoveries = []
     project = start(sla)
-    for number in (1, 3, 5):
-        project.await_entry("round.finished", f"Round {number}/6")
-        killed = kill_instance(house, project.service("aggr"))
+    for number, fit in interrupted.items():
+        stage.await_fitting(fit)
+        project.await_entry("round.finished", f"Round {number - 1}/6")
+        kill_and_await(house, project.service("aggr"))
         died = time.monotonic()
-        until(lambda: any(p.pid != killed for p in house.instances(project.service("aggr"))), "its return")  # noqa: B023
-        project.await_entry("round.finished", f"Round {number + 1}/6")
+        stage.release(fit)
+        project.await_entry("round.finished", f"Round {number}/6")
         recoveries.append(time.monotonic() - died)
 
     parameters = final_parameters(house, project)

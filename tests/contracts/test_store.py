@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,6 +19,9 @@ from tests.brokers import wait_until
 from tests.contracts import store_racer
 from tests.mongodb import drop_database, new_database
 
+from flops.adapters.mongo_store.schema import MIGRATIONS as MONGO_MIGRATIONS
+from flops.adapters.mongo_store.server import MongoServer
+from flops.adapters.sqlite_store.schema import MIGRATIONS as SQLITE_MIGRATIONS
 from flops.bootstrap import adapters
 from flops.errors import StaleVersionError, StoreUnavailableError
 from flops.ports import DEAD_LETTERS_AGE_S, DeadLetter, Deadline, PendingItem, ProjectRecord
@@ -545,3 +549,40 @@ def race(url: str, deed: str) -> list[Any]:
         racer.stdin.write("go\n")
         racer.stdin.flush()
     return [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
+
+
+class TestSchema:
+    def test_a_store_of_a_later_version_is_refused_and_left_as_it_is(
+        self, open_store: Callable[[], Store], url: str
+    ) -> None:
+        open_store().save(record())
+        set_version(url, 99)
+
+        with pytest.raises(StoreUnavailableError, match=r"its schema 99 was made by a later version"):
+            open_store()
+        assert version_of(url) == 99
+
+    def test_managers_that_start_at_the_same_time_agree(self, open_store: Callable[[], Store], url: str) -> None:
+        together(lambda number: open_store().beat(f"manager-{number}"), RACERS)
+
+        assert len(open_store().beats()) == RACERS
+        assert version_of(url) == len(SQLITE_MIGRATIONS if url.startswith("sqlite") else MONGO_MIGRATIONS)
+
+
+def version_of(url: str) -> int:
+    """The version of the schema that a store says it has."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite://"))) as database:
+            return int(database.execute("PRAGMA user_version").fetchone()[0])
+    with closing(MongoServer(url)) as server:
+        return int((server.collection("schema").find_one() or {})["version"])
+
+
+def set_version(url: str, version: int) -> None:
+    """Let a store say that it has another version."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite://"))) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+        return
+    with closing(MongoServer(url)) as server:
+        server.collection("schema").update_one({"_id": "schema"}, {"$set": {"version": version}})

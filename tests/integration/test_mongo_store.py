@@ -17,7 +17,7 @@ from tests.mongodb import GivenServer, ServerProcess, WireTap, drop_database, fr
 from flops.adapters.mongo_store import MongoStore
 from flops.adapters.mongo_store.schema import MIGRATIONS, migrate
 from flops.adapters.mongo_store.server import MongoServer
-from flops.errors import FlopsError, RecordTooLargeError, StaleVersionError, StoreUnavailableError
+from flops.errors import RecordTooLargeError, StaleVersionError, StoreUnavailableError
 from flops.ports import PendingItem, ProjectRecord
 from flops.project.commands import Undeploy
 from flops.project.glance import first_status
@@ -281,22 +281,6 @@ class TestSchema:
             migrate(server, (*MIGRATIONS, second))
             migrate(server, (*MIGRATIONS, second))
         assert len(attempts) == 2
-
-    def test_managers_that_start_at_the_same_time_agree(self, url: str) -> None:
-        faults: list[FlopsError] = []
-
-        def open_it() -> None:
-            try:
-                MongoStore(url).close()
-            except FlopsError as error:
-                faults.append(error)
-
-        starting = [threading.Thread(target=open_it) for _ in range(4)]
-        for thread in starting:
-            thread.start()
-        for thread in starting:
-            thread.join()
-        assert faults == []
 
 
 class Saver(threading.Thread):

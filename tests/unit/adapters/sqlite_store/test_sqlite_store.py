@@ -72,16 +72,6 @@ def test_migrating_happens_once(path: Path) -> None:
         assert database.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
-def test_a_file_of_a_later_version_is_refused_unchanged(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 99")
-
-    with pytest.raises(StoreUnavailableError, match=r"schema 99 was made by a later version"):
-        SqliteStore(path)
-    with closing(sqlite3.connect(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (99,)
-
-
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE offices (other TEXT)")
