@@ -174,8 +174,8 @@ def test_an_aggregator_killed_in_any_round_ends_with_the_same_parameters(
     for number, fit in interrupted.items():
         stage.await_fitting(fit)
         project.await_entry("round.finished", f"Round {number - 1}/6")
-        kill_and_await(house, project.service("aggr"))
         died = time.monotonic()
+        kill_and_await(house, project.service("aggr"))
         stage.release(fit)
         project.await_entry("round.finished", f"Round {number}/6")
         recoveries.append(time.monotonic() - died)
