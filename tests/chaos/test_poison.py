@@ -15,7 +15,7 @@ from tests.brokers import wait_until
 from tests.fuzz.poison import LEARNING, POISON
 
 from flops.errors import UndecodableMessageError
-from flops.wire.envelope import decode_json
+from flops.wire.json_text import decode_json
 from flops.wire.limits import CONTROL
 from flops.wire.requests import ListDeadLetters, ListProjects
 
