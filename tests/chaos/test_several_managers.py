@@ -165,7 +165,7 @@ def test_a_manager_that_hangs_and_wakes_does_nothing_twice(
 
 
 def test_a_command_that_was_interrupted_is_done_by_the_other_manager_alone(
-    firm: Installation, rehearsing: Rehearsing, stage: Stage
+    firm: Installation, rehearsing: Rehearsing, stage: Stage, tell: Tell
 ) -> None:
     stage.set_up()
     (former,) = (name for name in MANAGERS if name == holder(firm))
@@ -177,13 +177,14 @@ def test_a_command_that_was_interrupted_is_done_by_the_other_manager_alone(
     process.resume()
     outcome = project.end()
 
+    tell("one of two managers stopped at a command and woken", times=1, lost=0)
     assert_whole(outcome, rounds=2)
     await_both(firm)
 
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_bare_request_that_comes_while_nobody_takes_any_makes_one_project(
-    firm: Installation, stage: Stage, *, hangs: bool
+    firm: Installation, stage: Stage, tell: Tell, *, hangs: bool
 ) -> None:
     sla = {**stage.set_up().sla(rounds=1), "customerID": f"bare-{hangs}"}
     former = holder(firm)
@@ -201,6 +202,7 @@ def test_a_bare_request_that_comes_while_nobody_takes_any_makes_one_project(
     until(lambda: projects_of(firm, sla), "the project is there")
     (project,) = projects_of(firm, sla)
     until(lambda: projects_of(firm, sla)[0]["phase"] == "completed", f"{project['project_id']} completes")
+    tell(f"bare request while the intake {'hangs' if hangs else 'is dead'}", times=1, lost=0)
     assert len(projects_of(firm, sla)) == 1
 
 
