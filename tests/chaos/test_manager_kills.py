@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.brokers import wait_until
 
 if TYPE_CHECKING:
     from tests.chaos.conftest import Tell
@@ -42,6 +43,21 @@ def kill_at(house: House, number: int, moment: str, undisturbed: Performance) ->
     witness.close()
     assert back is not None
     return min([*saves, back]) - died  # after the last commit there is nothing left to do
+
+
+def test_whoever_is_back_says_first_that_it_was_gone(scripted: House) -> None:
+    """The last will of a process that is back within the will's delay is never sent."""
+    witness, deaths = scripted.witness(), len(scripted.manager.deaths)
+
+    scripted.manager.kill()
+
+    wait_until(lambda: len(scripted.manager.deaths) > deaths)
+    died = scripted.manager.deaths[deaths]
+    wait_until(lambda: witness.first_after(died, is_manager_online) is not None, 30)
+    witness.close()
+    said = [payload for at, topic, payload in witness.heard if at > died and topic.endswith("/manager/presence")]
+    assert b'"online":false' in said[0]
+    assert b'"online":true' in said[-1]
 
 
 def test_killed_now_and_then(scripted: House, undisturbed: Performance, tell: Tell) -> None:

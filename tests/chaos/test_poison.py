@@ -72,12 +72,14 @@ def test_poison_on_every_topic(scripted: House, undisturbed: Performance, tell: 
     poisons = [payload for payload in (*POISON.values(), *LEARNING.values()) if 0 < len(payload) < LARGEST_BYTES]
     topics = topics_of(scripted, scripted.id_of(name))
     deaths, bus = len(scripted.manager.deaths), scripted.connect(f"poisoner-{retained}")
+    handled: list[float] = []
     for number, payload in enumerate(poisons):
         for place, topic in enumerate(topics):
             is_its_turn = not retained or (number + place) % len(poisons) == 0 or number == len(poisons) - 1
             if is_its_turn and not (topic.endswith("/cancel") and is_object(payload)):  # any object is a cancellation
                 bus.publish(topic, payload, retain=retained)
-    assert bus.flush(60)
+        assert bus.flush(60)
+        handled.append(took_s(lambda: scripted.ask("projects", ListProjects(limit=1))))
     if retained:
         scripted.manager.kill()
         wait_until(lambda: len(scripted.manager.deaths) > deaths, 30)
@@ -94,7 +96,10 @@ def test_poison_on_every_topic(scripted: House, undisturbed: Performance, tell: 
     assert len(scripted.manager.deaths) == deaths
     assert scripted.ask("dead-letters", ListDeadLetters())["letters"]
     kind = "retained poison on every topic" if retained else "every poison on every topic"
-    tell(kind, times=len(topics) * (1 if retained else len(poisons)), lost=0)
+    median_ms, worst_ms = statistics.median(handled) * 1000, max(handled) * 1000
+    more = f"the next question answered in {median_ms:.0f} ms, at worst {worst_ms:.0f} ms"
+    tell(kind, times=len(topics) * (1 if retained else len(poisons)), lost=0, more=more)
+    assert statistics.quantiles(handled, n=20)[18] < HANDLED_WITHIN_S  # the worst of all is the busy machine's
 
 
 @pytest.fixture

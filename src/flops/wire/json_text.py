@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_TEXT: Final = 60
 COMMAS_PER_VALUE: Final = 4
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_LONG_NUMBER: Final = re.compile(rb"(?:^|[\s\[,:-])[0-9]{19}")  # and no digest: numbers are looked at one by one
 # A closing quote is optional, so that an unterminated text is one token and scanning stays linear.
 _BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
