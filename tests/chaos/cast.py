@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 0.05
 LOOK_EVERY_S: Final = 0.5
-SEND_AGAIN_AFTER_S: Final = 2.0
+SEND_AGAIN_AFTER_S, SEND_AGAIN_LAST_S = 2.0, 60.0
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Part:
     said: int = 0
     unconfirmed: dict[int, bytes] = field(default_factory=dict)
     sent_at: float = 0.0
+    send_again_after_s: float = SEND_AGAIN_AFTER_S
     presence: bytes = b""
     held: list[e.Event] = field(default_factory=list)
 
@@ -158,6 +159,7 @@ class Cast:
                     continue
                 for sequence in [sequence for sequence in part.unconfirmed if sequence <= watermark]:
                     del part.unconfirmed[sequence]
+                    part.send_again_after_s = SEND_AGAIN_AFTER_S
                 if not part.unconfirmed and not part.lines_left and part.identity.role in {"builder", "aggregator"}:
                     ended.append(instance)
         for instance in ended:
@@ -175,8 +177,10 @@ class Cast:
             for part in self._parts.values():
                 if is_reconnected:
                     self._bus.publish(self._topics.presence(part.identity.instance), part.presence, retain=True)
-                if is_reconnected or time.monotonic() - part.sent_at > SEND_AGAIN_AFTER_S:
+                if is_reconnected or time.monotonic() - part.sent_at > part.send_again_after_s:
                     part.sent_at = time.monotonic()
+                    doubled = min(2 * part.send_again_after_s, SEND_AGAIN_LAST_S)
+                    part.send_again_after_s = SEND_AGAIN_AFTER_S if is_reconnected else doubled
                     for payload in list(part.unconfirmed.values()):
                         self._bus.publish(self._topics.project_events(part.identity.project_id), payload)
 

@@ -79,7 +79,7 @@ def test_an_observer_stopped_under_a_flood(scripted: House, tell: Tell, events: 
     scripted.cast.holds_training = False
     witness = scripted.witness()
     before = chat(scripted, [flooded, calm], events // 5, stopped_s / 5)
-    usual = latencies(witness, scripted, calm, before[calm])
+    usual = [latencies(witness, scripted, calm, before[calm])]
     observer = scripted.orchestrator.process(f"observ{flooded[:12]}.0")
     os.kill(observer.pid, signal.SIGSTOP)
     meanwhile = chat(scripted, [flooded, calm], events, stopped_s)
@@ -88,18 +88,21 @@ def test_an_observer_stopped_under_a_flood(scripted: House, tell: Tell, events: 
     woken = time.monotonic()
     caught_up = latencies(witness, scripted, flooded, meanwhile[flooded])
     recovery_s = max(at + took for at, took in zip(meanwhile[flooded].values(), caught_up, strict=True)) - woken
+    after = chat(scripted, [flooded, calm], events // 5, stopped_s / 5)
+    usual.append(latencies(witness, scripted, calm, after[calm]))  # since others may use the machine meanwhile
     for project_id in (flooded, calm):
         scripted.cast.resume_training(aggregator_of(project_id))
     outcomes = [scripted.end(project_id) for project_id in (flooded, calm)]
     witness.close()
 
-    more = f"p99 of another project {p99_ms(usual):.1f} ms before, {p99_ms(undisturbed):.1f} ms meanwhile"
+    told = [f"{p99_ms(seconds):.1f} ms" for seconds in (usual[0], undisturbed, usual[1])]
+    more = f"p99 of another project {told[0]} before, {told[1]} meanwhile, {told[2]} after"
     what = f"observer stopped for {stopped_s:g} s under {events} events"
     for outcome in outcomes:
         texts = [entry["text"] for entry in outcome.entries if entry["event_type"] == "service.warned"]
-        rounds = [*range(events // 5), *range(events)]
+        rounds = [*range(events // 5), *range(events), *range(events // 5)]
         assert texts == [f"Event {number}." for number in rounds]
     tell(what, times=1, lost=0, recoveries=[recovery_s], more=more)
-    assert statistics.median(undisturbed) <= 2 * statistics.median(usual) + SLACK_S
+    assert statistics.median(undisturbed) <= 2 * max(map(statistics.median, usual)) + SLACK_S
     if events >= FOR_PERCENTILES:
-        assert p99_ms(undisturbed) <= 2 * p99_ms(usual) + 1000 * SLACK_S
+        assert p99_ms(undisturbed) <= 2 * max(map(p99_ms, usual)) + 1000 * SLACK_S
