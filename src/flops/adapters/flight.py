@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+ACTION_TIMEOUT_S: Final = 10.0  # a server that hangs must not hang whoever asks what it has
 _POLL_S: Final = 0.05
 _NO_PROXY: Final = [("grpc.enable_http_proxy", 0)]
 _SERVER_GONE: Final = (fl.FlightUnavailableError, fl.FlightUnauthenticatedError, fl.FlightCancelledError)
@@ -88,21 +89,23 @@ class FlightTrainingData:
             results = client.do_action(fl.Action(action, order.encode()), options)
             return [result.body.to_pybytes() for result in results]
 
-        return self._call(act)
+        return self._call(act, timeout_s=ACTION_TIMEOUT_S)
 
-    def _call(self, call: Callable[[fl.FlightClient, fl.FlightCallOptions], Answer]) -> Answer:
+    def _call(
+        self, call: Callable[[fl.FlightClient, fl.FlightCallOptions], Answer], *, timeout_s: float | None = None
+    ) -> Answer:
         """Make the call, and once more if the server has restarted in between."""
         address = self._await_address(other_than=None)
         if address is None:
             raise self._unavailable("it has not announced its address")
         try:
-            return _call_at(address, call)
+            return _call_at(address, call, timeout_s)
         except _SERVER_GONE as error:
             successor = self._await_address(other_than=address)
             if successor is None:
                 raise self._unavailable(str(error)) from error
         try:
-            return _call_at(successor, call)
+            return _call_at(successor, call, timeout_s)
         except _SERVER_GONE as error:
             raise self._unavailable(str(error)) from error
 
@@ -124,8 +127,13 @@ class FlightTrainingData:
         return DataUnavailableError(message, remedy="Is FLOps running there? 'flops doctor' tells.")
 
 
-def _call_at(address: DataServerAddress, call: Callable[[fl.FlightClient, fl.FlightCallOptions], Answer]) -> Answer:
-    options = fl.FlightCallOptions(headers=[(AUTHORIZATION_HEADER.encode(), address.authorization.encode())])
+def _call_at(
+    address: DataServerAddress,
+    call: Callable[[fl.FlightClient, fl.FlightCallOptions], Answer],
+    timeout_s: float | None,
+) -> Answer:
+    headers = [(AUTHORIZATION_HEADER.encode(), address.authorization.encode())]
+    options = fl.FlightCallOptions(headers=headers, timeout=timeout_s)
     with _own_errors(), fl.connect(address.url, generic_options=_NO_PROXY) as client:
         return call(client, options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,8 @@ from flops.cli.findings import Finding
 from flops.cli.output import json_option, print_result, styled
 from flops.cli.session import Session, quiet_logs
 from flops.errors import EXIT_FAILED, FlopsError
-from flops.wire.requests import ListData, ListServices
+from flops.http_opener import opener_for
+from flops.wire.requests import ListData, ListServices, ShowTracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flops.settings import Settings
 
 PATIENCE_S: Final = 5.0
+TRACKING: Final = "tracking"
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 SIGNS: Final = {"ok": ("✓", "green"), "advice": ("!", "yellow"), "fault": ("✗", "red")}
 
@@ -85,45 +86,69 @@ def _services(settings: Settings) -> Iterator[Finding]:
         opened.close()
     if installation.is_up(settings):
         yield from _managers(settings)
+        yield from _local_data(settings)
 
 
 def _answers(opened: Session) -> Iterator[Finding]:
     services = opened.ask("services", ListServices(), timeout_s=PATIENCE_S)["services"]
+    clock = _clock(opened.answered_at)
     yield Finding("ok", "manager", f"answers; {len(services)} services are deployed")
     yield from _states(services)
+    yield from _tracking(opened, services)
     nodes = opened.ask("data", ListData(), timeout_s=PATIENCE_S)["nodes"]
     for node, tags in nodes.items():
         listed = ", ".join(f"{tag} ({examples:,})" for tag, examples in tags.items()) or "no data yet"
         yield Finding("ok", f"data of node {node}", listed)
     if not nodes:
         yield Finding("fault", "data", "no node offers its data", "Call 'flops up' on the machines of the learners.")
-    yield from _clock(opened)
+    yield clock
 
 
 def _states(services: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Tracking servers, and instances that do not run."""
+    """Instances that do not run."""
     for service in services:
         for item in service["instances"]:
             state = str(item["state"]).lower()
             if state == "failed":
                 why = item.get("reason") or "without a reason"
                 yield Finding("fault", service["role"], f"{item['id']} has failed: {why}", f"flops logs {item['id']}")
-            elif service["role"] == "tracking":
-                yield Finding("ok", "tracking", f"{item['id']} of {service['user']}: {state}")
-    if not any(service["role"] == "tracking" for service in services):
+
+
+def _tracking(opened: Session, services: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Whether the tracking servers that run answer."""
+    users = {service["user"] for service in services if service["role"] == TRACKING and service["instances"]}
+    if not users:
         yield Finding("ok", "tracking", "no server yet; one comes with a user's first project")
+    for user in sorted(users):
+        try:
+            url = str(opened.ask("tracking", ShowTracking(user=user), timeout_s=PATIENCE_S)["url"])
+            with opener_for(url).open(f"{url}/health", timeout=PATIENCE_S):
+                yield Finding("ok", "tracking", f"the server of {user} answers at {url}")
+        except (FlopsError, OSError, ValueError) as error:
+            remedy = "See what it says: flops logs tracking. Rounds are tracked again when it is back."
+            yield Finding("fault", "tracking", f"the server of {user} does not answer: {error}", remedy)
 
 
-def _clock(opened: Session) -> Iterator[Finding]:
-    """Times that the managers wrote must not lie in this machine's future."""
-    for status in opened.first_projects(1, PATIENCE_S):
-        with suppress(ValueError):
-            ahead = datetime.fromisoformat(status["updated"]) - datetime.now(UTC)
-            if ahead > CLOCK_TOLERANCE:
-                remedy = "Set the clocks of all machines by NTP: times in the inbox are wrong. Deadlines are right."
-                yield Finding("advice", "clock", f"the manager's is {ahead.total_seconds():.0f} s ahead", remedy)
-                return
-    yield Finding("ok", "clock", "not behind the manager's")
+def _clock(answered_at: str) -> Finding:
+    """How far the clock of whoever answered is from this machine's."""
+    apart = datetime.fromisoformat(answered_at) - datetime.now(UTC)
+    if abs(apart) <= CLOCK_TOLERANCE:
+        return Finding("ok", "clock", "as the manager's")
+    how = f"{abs(apart).total_seconds():,.0f} s {'ahead of' if apart > timedelta() else 'behind'} this machine's"
+    remedy = "Set the clocks of all machines by NTP: times in the inbox are wrong. Deadlines are right."
+    return Finding("advice", "clock", f"the manager's is {how}", remedy)
+
+
+def _local_data(settings: Settings) -> Iterator[Finding]:
+    """Whether the data servers of this machine hand out what they have."""
+    for node in settings.local_nodes:
+        if "learner" in node.capabilities:
+            try:
+                adapters.training_data(settings)(node.name).partitions()
+            except FlopsError as error:
+                log = installation.log_path(settings, f"data-{node.name}")
+                remedy = f"Its log is {log}. Mend what it says, or try 'flops down', then 'flops up'."
+                yield Finding("fault", f"data server of node {node.name}", error.message, remedy)
 
 
 def _managers(settings: Settings) -> Iterator[Finding]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
@@ -74,9 +76,12 @@ def tools(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
 
 
 def disk(settings: Settings) -> Iterator[Finding]:
-    """Room for images."""
-    place = settings.home if settings.home.exists() else settings.home.parent
-    free = shutil.disk_usage(place).free if place.exists() else 0
+    """Room for images, where somebody may write."""
+    place = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        yield Finding("fault", "disk", f"nothing can be written to {place}", "Set FLOPS_HOME to a folder of yours.")
+        return
+    free = shutil.disk_usage(place).free
     text = f"{free / 1e9:.1f} GB free under {settings.home}"
     if free >= MINIMUM_FREE_BYTES:
         yield Finding("ok", "disk", text)
@@ -132,10 +137,25 @@ def store(settings: Settings) -> Iterator[Finding]:
         place, remedy = str(path), "Check the file and who may write to it."
     try:
         adapters.store(settings).close()
+        damage = "" if is_mongodb(settings.store_url) else _damage(path)
     except FlopsError as error:
         yield Finding("fault", "store", error.message, error.remedy or remedy)
+        return
+    if damage:
+        remedy = f"'flops down', put a copy of {place} back, 'flops up'. Without the file, all projects are forgotten."
+        yield Finding("fault", "store", f"{place} is damaged: {damage}", remedy)
     else:
         yield Finding("ok", "store", f"opens: {place}")
+
+
+def _damage(path: Path) -> str:
+    """What SQLite finds wrong first in a file; nothing if it is sound."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+            found = str(opened.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if found == "ok" else " ".join(found.split())
 
 
 def registry(settings: Settings) -> Iterator[Finding]:

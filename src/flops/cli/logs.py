@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from time import sleep
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +17,6 @@ from flops.wire.requests import ReadLogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
-
 MOST_LINES: Final = 100_000
 FOLLOWED_LINES: Final = 2_000
 LOOK_S: Final = 1.0
@@ -53,7 +52,8 @@ def logs(service: str, tail_lines: int, since: datetime | None, *, follow: bool,
         try:
             _follow(opened, ReadLogs(service=full_name, tail_lines=read_lines), text.splitlines(keepends=True), show)
         except KeyboardInterrupt:
-            say(f"\nDetached. Come back with: flops logs {full_name} -f --since 1m")
+            now = datetime.now().astimezone().isoformat(timespec="seconds")
+            say(f"\nDetached. Come back with: flops logs {full_name} -f --since {now}")
             click.get_current_context().exit(EXIT_INTERRUPTED)
 
 

@@ -17,6 +17,7 @@ from flops.cli.output import json_option, local_time, percent, print_result
 from flops.cli.report_pages import Code, Curve, Section, Table, as_html, as_markdown
 from flops.cli.session import project_name, session
 from flops.errors import CannotWriteError
+from flops.project.images import TRAINED_MODEL, parse_image
 from flops.wire.repository_url import split_reference
 from flops.wire.requests import ShowProject
 
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 PAGES: Final = {"html": as_html, "md": as_markdown}
 SUFFIXES: Final = {".md": "md", ".markdown": "md"}
 TOLD: Final = ("phase", "user", "created", "updated", "ml_repo_url", "commit", "reason")
+ENVIRONMENT: Final = {
+    "placement.decided": "placement",
+    "images.found": "images",
+    "build.step-finished": "build",
+    "image.built": "image",
+    "training.started": "training",
+}
 Entries = list[dict[str, Any]]
 
 
@@ -58,7 +66,7 @@ def report(project_id: str, kind: str | None, output: Path | None, *, as_json: b
 def sections(shown: dict[str, Any], entries: Entries) -> list[Section]:
     """What a report says of a project."""
     status, sla = shown["status"], shown.get("sla") or {}
-    rounds = [entry["data"] for entry in entries if entry["event_type"] == "round.finished" and entry.get("data")]
+    rounds = [entry["data"] for entry in _of_type(entries, "round.finished")]
     return [
         Section("At a glance", [Table([], list(_glance(status)))]),
         Section("Timeline", [Table(["stage", "began", "took"], list(_stages(entries)))]),
@@ -99,17 +107,18 @@ def _training(rounds: Entries) -> Iterator[Block]:
         points = [(number, float(item[key])) for number, item in enumerate(rounds, 1) if item.get(key) is not None]
         if points:
             yield Curve(name, points)
+    best = max((number for number, item in enumerate(rounds) if item.get("is_best")), default=-1)
     yield Table(
         ["round", "accuracy", "loss", "learners", "took"],
         [
             (
-                f"{item['round']}/{item['rounds']}{' (best so far)' if item.get('is_best') else ''}",
+                f"{item['round']}/{item['rounds']}{' (best)' if number == best else ''}",
                 percent(item.get("accuracy")),
                 "" if item.get("loss") is None else f"{item['loss']:.4f}",
                 str(len(item.get("participants", []))),
                 f"{item.get('duration_s', 0):.2f} s",
             )
-            for item in rounds
+            for number, item in enumerate(rounds)
         ],
     )
 
@@ -121,20 +130,24 @@ def _model(status: dict[str, Any], entries: Entries) -> Iterator[tuple[str, str]
         if status.get(key)
     ]
     yield from found
-    images = (entry["data"] for entry in entries if entry["event_type"] == "build.finished" and entry.get("data"))
-    trained = [image for data in images if data.get("purpose") == "trained-model" for image in data.get("images", [])]
+    built = (str(entry["data"]["image"]) for entry in _of_type(entries, "image.built"))
+    trained = [image for image in built if parse_image(image).actor == TRAINED_MODEL]
     for image in trained:
-        yield "image", str(image)
+        yield "image", image
     if not (found or trained):
         yield "model", "There is none."
+
+
+def _of_type(entries: Entries, event_type: str) -> Entries:
+    return [entry for entry in entries if entry["event_type"] == event_type and entry.get("data")]
 
 
 def _environment(entries: Entries) -> Iterator[tuple[str, str]]:
     yield "FLOps", version("flops-fl")
     yield "written on", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     for entry in entries:
-        if entry["event_type"] in {"build.step-finished", "images.found", "placement.decided", "training.started"}:
-            yield entry["event_type"], str(entry["text"])
+        if name := ENVIRONMENT.get(entry["event_type"]):
+            yield name, str(entry["text"])
 
 
 def _reproduction(status: dict[str, Any], sla: dict[str, Any]) -> Iterator[Block]:

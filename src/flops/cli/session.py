@@ -43,6 +43,11 @@ class Session:
         """Ask the manager."""
         return self._requests.ask(name, message, timeout_s)
 
+    @property
+    def answered_at(self) -> str:
+        """The time of the last answer, by the clock of whoever gave it."""
+        return self._requests.answered_at
+
     def projects(self, user: str = "") -> Iterator[dict[str, Any]]:
         """All projects, or those of one user, newest first, as they are needed."""
         after, more = "", True

@@ -155,6 +155,8 @@ def live_tree(
                 for line in visible(str(entry.get("details", ""))).rstrip().splitlines()[-15:]:
                     live.console.print(Text(f"  | {line}", style="dim"))
             if entry.get("next_step"):
+                if not colour:
+                    live.console.print(Text(visible(str(entry["text"]))))
                 live.console.print(Text(f"  → {visible(str(entry['next_step']))}", style="dim"))
 
         yield show, live.stop

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.doubles.answers import status
 
+from flops.adapters.sqlite_store import SqliteStore
 from flops.bootstrap import adapters, installation
+from flops.cli import doctor
 from flops.errors import RegistryUnavailableError
 
 if TYPE_CHECKING:
@@ -39,7 +42,16 @@ def diagnose(flops: Callable[..., Outcome]) -> Callable[[], Levels]:
 def answering(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Manager:
     monkeypatch.setattr(installation, "is_up", lambda _: True)
     manager.replies |= {"services": {"services": []}, "data": {"nodes": {"a": {"digits": 10}}}}
+    manager.replies["tracking"] = {"url": "http://127.0.0.1:9"}
+    monkeypatch.setattr(adapters, "training_data", lambda _: lambda _: DataServer())
     return manager
+
+
+class DataServer:
+    """One that answers."""
+
+    def partitions(self) -> list[str]:
+        return []
 
 
 def subjects(found: set[tuple[str, str]]) -> set[str]:
@@ -49,8 +61,9 @@ def subjects(found: set[tuple[str, str]]) -> set[str]:
 def test_what_works_is_told(diagnose: Callable[[], Levels], answering: Manager) -> None:
     assert answering
     levels = diagnose()
-    wanted = {"configuration", "versions", "disk", "credentials", "store", "registry", "broker", "manager", "tracking"}
-    assert wanted | {"data of node a"} <= subjects(levels["ok"] | levels["advice"])
+    of_this_machine = {"configuration", "versions", "disk", "credentials", "store", "registry"}
+    of_what_answers = {"broker", "manager", "tracking", "clock", "data of node a"}
+    assert of_this_machine | of_what_answers <= subjects(levels["ok"] | levels["advice"])
     assert levels["fault"] == set()
 
 
@@ -88,13 +101,44 @@ def test_clocks_services_data_and_variables_that_are_wrong_are_found(
     monkeypatch.setenv("FLOPS_BROKR_URL", "x")
     failed = {"id": "aggr1.0", "state": "FAILED", "reason": "exit code 1"}
     answering.replies |= {
-        "projects": {"projects": [status(updated="2999-01-01T00:00:00+00:00")]},
-        "services": {"services": [{"role": "aggregator", "user": "Ada", "instances": [failed]}]},
+        "services": {
+            "services": [
+                {"role": "aggregator", "user": "Ada", "instances": [failed]},
+                {"role": "tracking", "user": "Ada", "instances": [{"id": "t.0", "state": "RUNNING"}]},
+            ]
+        },
         "data": {"nodes": {}},
     }
     levels = diagnose()
-    assert {"clock", "configuration"} <= subjects(levels["advice"])
-    assert subjects(levels["fault"]) == {"aggregator", "data"}
+    assert "configuration" in subjects(levels["advice"])
+    assert subjects(levels["fault"]) == {"aggregator", "data", "tracking"}
+
+
+@pytest.mark.parametrize(("hours", "how"), [(3, "s ahead of"), (-3, "10,800 s behind")])
+def test_a_clock_that_is_wrong_is_found_by_the_time_of_the_answer(hours: int, how: str) -> None:
+    finding = doctor._clock((datetime.now(UTC) + timedelta(hours=hours)).isoformat())
+    assert (finding.level, how in finding.found) == ("advice", True)
+
+
+def test_a_store_that_is_damaged_or_none_is_found(
+    diagnose: Callable[[], Levels], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "flops.db"
+    SqliteStore(path).close()
+    content = bytearray(path.read_bytes())
+    content[3 * 4096 : 4 * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    monkeypatch.setenv("FLOPS_STORE_URL", f"sqlite://{path}")
+    assert any(subject == "store" and "damaged" in found for subject, found in diagnose()["fault"])
+    path.write_text("none " * 1000)
+    assert "store" in subjects(diagnose()["fault"])
+
+
+def test_a_home_that_nobody_can_write_to_is_found(
+    diagnose: Callable[[], Levels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # who tests as root may write anywhere
+    assert "disk" in subjects(diagnose()["fault"])
 
 
 def test_credentials_that_others_can_read_or_hear_are_found(
