@@ -156,6 +156,8 @@ def test_a_project_is_steered(house: Installation, folder: Path) -> None:
         matches("project cancel", run(house, folder, "project cancel", name))
         followed = house.flops("project", "inbox", name, "-f", "--json")
         assert (followed.exit_code, followed.lines[-1]["event_type"]) == (4, "project.cancelled")
+        seen = str(followed.lines[-1]["sequence"])
+        assert house.flops("project", "inbox", name, "-f", "--after", seen).exit_code == 4
         matches("project retry", run(house, folder, "project retry", name))
         matches("project delete", run(house, folder, "project delete", name, "--cancel"))
         assert house.flops("project", "show", name, "--json").exit_code == 7

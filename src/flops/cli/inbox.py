@@ -136,6 +136,11 @@ def _is_told_no_more(session: Session, project_id: str) -> bool:
     return bool(_end_of(shown)) and not states & {InstanceState.RUNNING, InstanceState.SCHEDULED}
 
 
+def code_of_end(session: Session, project_id: str) -> int:
+    """The exit code that says how a project has ended."""
+    return LAST_WORDS.get(f"project.{_end_of(_shown(session, project_id))}", EXIT_FAILED)
+
+
 def _end_of(shown: dict[str, Any]) -> str:
     """The phase that a project has ended in; nothing if it goes on."""
     phase = str(shown.get("status", {}).get("phase", ""))
@@ -197,10 +202,10 @@ def watch(
             show(entry)
             last, seen = entry["event_type"], int(entry["sequence"])
         at_the_end()
-        if last not in LAST_WORDS:
-            last = f"project.{_end_of(_shown(session, project_id))}"
-            say(f"The project has ended, but its observer has not told how. See: flops project show {project_id}")
-        return LAST_WORDS.get(last, EXIT_FAILED)
+        if last in LAST_WORDS:
+            return LAST_WORDS[last]
+        say(f"The project has ended, but its observer has not told how. See: flops project show {project_id}")
+        return code_of_end(session, project_id)
     except KeyboardInterrupt:
         at_the_end()
         say(f"\nDetached; the project goes on. Come back with: flops project inbox {project_id} -f --after {seen}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import click
 
 from flops.cli.completion import project_argument, sla_argument
-from flops.cli.inbox import ENDED, SEVERITIES, forgotten, has_ended, history, only, show_entry, watch
+from flops.cli.inbox import ENDED, SEVERITIES, code_of_end, forgotten, has_ended, history, only, show_entry, watch
 from flops.cli.output import (
     in_one_line,
     json_option,
@@ -117,7 +117,9 @@ def inbox(  # noqa: PLR0913  its options
             say(f"The first {gone:,} entries are kept no more: they were older than FLOPS_KEEP_EVENTS_DAYS.")
         begin = max(gone, after)
         is_empty = begin and not any(history(opened, full_id, after=begin))
-        if follow and not (is_empty and has_ended(opened, full_id)):
+        if follow and is_empty and has_ended(opened, full_id):
+            sys.exit(code_of_end(opened, full_id))
+        if follow:
             sys.exit(watch(opened, full_id, show, after=begin))
         for entry in history(opened, full_id, after=begin):
             show(entry)
