@@ -19,7 +19,9 @@ MEANINGS: Final = {
     "topic_prefix": "What every topic begins with, so that several installations can share a broker.",
     "store_url": "Where managers keep projects: `sqlite:///path/to/file` or "
     "`mongodb://[user:password@]host[:port][/database]`; empty: a file under `FLOPS_HOME`.",
-    "orchestrator": "Where services run. There is `local`: processes of this machine.",
+    "orchestrator": "Where services run: `local`, as processes of this machine, or `docker`, in containers.",
+    "docker_url": "The Docker Engine that runs them, as `unix:///path/to/socket`.",
+    "docker_images": "What the names of FLOps' own images begin with, as in `flops/observer`; a registry may precede.",
     "local_nodes": "The nodes of this machine: names separated by commas, each with `:capability+capability` or all.",
     "user": "Whose tracking server `flops tracking` shows, and who cancels where `USER` is not set.",
     "max_payload_bytes": "The largest message that is sent or taken; the broker's own limit has to be larger.",

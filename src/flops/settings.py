@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 CAPABILITIES: Final = ("learner", "image-builder")
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
-ORCHESTRATORS: Final = ("local",)
+ORCHESTRATORS: Final = ("local", "docker")
 SQLITE: Final = "sqlite://"
+UNIX: Final = "unix://"
 # Perhaps credentials, then hosts, then perhaps a database and options.
 MONGODB: Final = re.compile(r"mongodb(\+srv)?://([^/?#]*@)?[^/?#@]+([/?].*)?")
 USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
@@ -79,6 +80,8 @@ class Settings:
     topic_prefix: str = ""
     store_url: str = field(default="", repr=False)
     orchestrator: str = "local"
+    docker_url: str = "unix:///var/run/docker.sock"
+    docker_images: str = "flops"
     local_nodes: tuple[LocalNode, ...] = field(default=(LocalNode("local", frozenset(CAPABILITIES)),))
     user: str = "Admin"
     max_payload_bytes: int = 8 * MIB
@@ -119,6 +122,8 @@ class Settings:
             topic_prefix=_prefix(environment, "FLOPS_TOPIC_PREFIX"),
             store_url=_store_url(environment.get("FLOPS_STORE_URL", "")),
             orchestrator=_one_of(environment, "FLOPS_ORCHESTRATOR", ORCHESTRATORS) or defaults.orchestrator,
+            docker_url=_docker_url(environment.get("FLOPS_DOCKER_URL", "")) or defaults.docker_url,
+            docker_images=environment.get("FLOPS_DOCKER_IMAGES", "") or defaults.docker_images,
             local_nodes=_local_nodes(environment.get("FLOPS_LOCAL_NODES", "")) or defaults.local_nodes,
             user=_user(environment.get("FLOPS_USER", "")) or defaults.user,
             max_payload_bytes=int(_positive(environment, "FLOPS_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes)),
@@ -164,6 +169,12 @@ def _store_url(text: str) -> str:
     if text and not is_file and not is_mongodb(text):
         expected = "sqlite:///path/to/file or mongodb://[user:password@]host[:port][/database]"
         raise InvalidSettingError("FLOPS_STORE_URL", without_credentials(text), expected)
+    return text
+
+
+def _docker_url(text: str) -> str:
+    if text and not (text.startswith(f"{UNIX}/") and not text.endswith("/")):
+        raise InvalidSettingError("FLOPS_DOCKER_URL", without_credentials(text), "unix:///path/to/socket")
     return text
 
 

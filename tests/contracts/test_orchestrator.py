@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.servers.docker_engine import docker_engine
+from tests.servers.docker_installation import container_name, containers, count_processes
 
 from flops.adapters.local_processes.client import ensure_daemon
 from flops.adapters.local_processes.members import Members
@@ -58,7 +60,19 @@ def local_processes() -> Iterator[Stage]:
         shutil.rmtree(home)
 
 
-STAGES = {"local-processes": local_processes}
+@contextmanager
+def docker_containers() -> Iterator[Stage]:
+    with tempfile.TemporaryDirectory(prefix="flops-contract-") as home, docker_engine() as engine:
+        nodes = (LocalNode("node1", frozenset({"learner"})), LocalNode("node2", frozenset({"image-builder"})))
+        with containers(Path(home), engine, local_nodes=nodes) as orchestrator, engine.client() as api:
+            yield Stage(
+                orchestrator,
+                count_processes=lambda instance: count_processes(api, orchestrator, instance),
+                kill_processes=lambda instance: api.kill(container_name(orchestrator, instance)),
+            )
+
+
+STAGES = {"docker-containers": docker_containers, "local-processes": local_processes}
 
 
 @pytest.fixture(scope="module", params=sorted(STAGES))

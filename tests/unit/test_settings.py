@@ -25,6 +25,8 @@ from flops.settings import Settings, without_credentials
         ("FLOPS_STORE_URL", "mongodb://ada:secret@/flops"),
         ("FLOPS_KEEP_EVENTS_DAYS", "0"),
         ("FLOPS_ORCHESTRATOR", "cloud"),
+        ("FLOPS_DOCKER_URL", "tcp://127.0.0.1:2375"),
+        ("FLOPS_DOCKER_URL", "unix://docker.sock"),
         ("FLOPS_STOP_DEADLINE_S", "0"),
         ("FLOPS_RETRY_ATTEMPTS", "0"),
         ("FLOPS_RETRY_ATTEMPTS", "2.5"),

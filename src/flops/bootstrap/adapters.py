@@ -138,9 +138,32 @@ def daemon(settings: Settings) -> DaemonClient:
 
 def orchestrator(settings: Settings) -> Orchestrator:
     """What runs the services."""
+    if settings.orchestrator == "docker":
+        return _docker_orchestrator(settings)
     from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator  # noqa: PLC0415
 
     return LocalProcessOrchestrator(daemon(settings), settings)
+
+
+def _docker_orchestrator(settings: Settings) -> Orchestrator:
+    from flops.errors import InvalidSettingError  # noqa: PLC0415
+
+    if not settings.broker_url:
+        expected = "a broker that containers can reach, where services run in them"
+        raise InvalidSettingError("FLOPS_BROKER_URL", "", expected)
+    try:
+        from flops.adapters.docker_engine.orchestrator import DockerOrchestrator  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        expected = "an orchestrator that is installed: for Docker, FLOps with its extra 'docker'"
+        raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, expected) from error
+    from flops.adapters.docker_engine.environment import credentials_of, environment_of, image_of  # noqa: PLC0415
+
+    return DockerOrchestrator(
+        settings,
+        image=lambda spec: image_of(spec, settings),
+        environment=environment_of(os.environ, settings),
+        credentials=credentials_of(settings),
+    )
 
 
 def registry(settings: Settings) -> Registry:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flops.adapters.local_processes import log_file
 from flops.adapters.local_processes.environment import SERVICE_FILE
-from flops.adapters.local_processes.placement import choose_nodes
 from flops.adapters.local_processes.process import SERVICE_GRACE_S, ProcessSpec, RestartPolicy, ServiceRecord
 from flops.errors import DeploymentRefusedError, NotFoundError
 from flops.ports import InstanceChange
 from flops.project.deployment import App, Instance, InstanceState, Node, Role, Service
+from flops.project.placement import choose_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

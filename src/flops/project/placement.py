@@ -1,4 +1,4 @@
-"""Which local node an instance runs on."""
+"""Which named node of one machine an instance runs on."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from flops.adapters.local_processes.placement import choose_nodes
 from flops.errors import DeploymentRefusedError
 from flops.project.deployment import App, Placement, Role, ServiceSpec
+from flops.project.placement import choose_nodes
 from flops.settings import LocalNode
 
 LEARNER, BUILDER = LocalNode("a", frozenset({"learner"})), LocalNode("b", frozenset({"image-builder"}))

@@ -1,0 +1,179 @@
+"""A real Docker Engine for tests, in namespaces of its own: when they end, no container, network or mount is left.
+
+``FLOPS_TEST_DOCKER_URL`` names an engine that runs already; tests that stop one are skipped then.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import docker
+import psutil
+import pytest
+from docker.errors import DockerException
+from tests.brokers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READY_S: Final = 30.0
+STOP_S: Final = 30.0
+IMAGE: Final = "flops-test/busybox:1"
+CGROUPS: Final = Path("/sys/fs/cgroup")
+PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/bin"])
+NAMESPACES: Final = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+NEEDED: Final = ("dockerd", "docker-init", "containerd", "runc", "iptables", "unshare", "nsenter", "busybox")
+
+
+class GivenEngine:
+    """An engine that somebody else looks after."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """The SDK's client, for looking at the engine and disturbing it."""
+        client = docker.APIClient(base_url=self.url, version="auto", timeout=60)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+class EngineProcess(GivenEngine):
+    """An engine of this test run's own. Its containers live no longer than the process that holds its namespaces."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="flops-engine-"))  # short: a socket's path has at most 107 bytes
+        super().__init__(f"unix://{self.directory}/docker.sock")
+        self._dockerd: subprocess.Popen[bytes] | None = None
+        self._holder = subprocess.Popen([*NAMESPACES, _found("docker-init"), "-s", "--", "sleep", "infinity"])
+        wait_until(lambda: bool(psutil.Process(self._holder.pid).children()), READY_S)
+
+    def start(self) -> None:
+        (self.directory / "docker.pid").unlink(missing_ok=True)
+        command = [
+            _found("dockerd"),
+            *("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/run"),
+            *("--host", self.url, "--pidfile", f"{self.directory}/docker.pid"),
+            *("--bridge", "none", "--shutdown-timeout", "5", "--cgroup-parent", self.directory.name),
+        ]
+        with (self.directory / "dockerd.log").open("ab") as log:
+            self._dockerd = self.enter(command, log)
+        wait_until(self._answers, READY_S)
+
+    def enter(self, command: list[str], output: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  a file of any kind
+        """Start a program in the engine's namespaces: what listens there can be reached from containers."""
+        target = psutil.Process(self._holder.pid).children()[0].pid
+        namespaces = [_found("nsenter"), "--target", str(target), "--net", "--mount", "--pid"]
+        environment = {**os.environ, "PATH": PATH}
+        return subprocess.Popen([*namespaces, *command], stdout=output, stderr=output, env=environment)
+
+    def stop(self) -> None:
+        """Let the engine end as the system's shutdown would."""
+        self._end("terminate")
+
+    def kill(self) -> None:
+        """Kill the engine; its containers run on."""
+        self._end("kill")
+
+    def close(self) -> None:
+        """End everything and leave nothing behind."""
+        with suppress(psutil.Error):
+            self.stop()
+        self._holder.kill()
+        self._holder.wait(STOP_S)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for group in (*CGROUPS.glob(f"*/{self.directory.name}"), *CGROUPS.glob(self.directory.name)):
+            for place, _, _ in os.walk(group, topdown=False):
+                with suppress(OSError):
+                    Path(place).rmdir()
+
+    def _end(self, how: str) -> None:
+        if self._dockerd is not None:
+            for process in psutil.Process(self._dockerd.pid).children():
+                getattr(process, how)()
+            self._dockerd.wait(STOP_S)
+            self._dockerd = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as knocking:
+                knocking.connect(self.url.removeprefix("unix://"))
+            with self.client() as client:
+                return bool(client.ping())
+        except (OSError, DockerException):
+            if self._dockerd is not None and self._dockerd.poll() is not None:
+                pytest.fail(f"dockerd did not start: {(self.directory / 'dockerd.log').read_text()[-2000:]}")
+            return False
+
+
+@contextmanager
+def docker_engine() -> Iterator[GivenEngine]:
+    """An engine with the image ``IMAGE``: the one that was given, or one of our own."""
+    if url := os.environ.get("FLOPS_TEST_DOCKER_URL"):
+        engine = GivenEngine(url)
+        import_busybox(engine)
+        yield engine
+    else:
+        with own_docker_engine() as own:
+            yield own
+
+
+@contextmanager
+def own_docker_engine() -> Iterator[EngineProcess]:
+    """An engine that a test may stop; where there can be none, skips, or fails where CI should have seen to it."""
+    if reason := what_is_not_installed():
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    if reason := what_is_not_permitted():
+        pytest.skip(reason)
+    engine = EngineProcess()
+    try:
+        engine.start()
+        import_busybox(engine)
+        yield engine
+    finally:
+        engine.close()
+
+
+def what_is_not_installed() -> str:
+    """Why no engine can be started here; empty if one can."""
+    missing = [program for program in NEEDED if shutil.which(program, path=PATH) is None]
+    return f"a Docker Engine needs {', '.join(missing)} (Debian: docker.io, busybox-static)" if missing else ""
+
+
+def what_is_not_permitted() -> str:
+    """Why an engine would be of no use here; empty if it would: nothing that CI could have installed changes that."""
+    tried = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    return f"a Docker Engine may not be started here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def import_busybox(engine: GivenEngine) -> None:
+    """Make a tiny image of the machine's static busybox: nothing has to be pulled."""
+    busybox = _found("busybox")
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w") as tar:
+        tar.add(busybox, "bin/busybox")
+        for applet in applets:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            if applet != "busybox":
+                tar.addfile(link)
+    name, _, tag = IMAGE.rpartition(":")
+    with engine.client() as client:
+        client.import_image_from_data(output.getvalue(), repository=name, tag=tag)
+
+
+def _found(program: str) -> str:
+    return shutil.which(program, path=PATH) or program
