@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
     from flops.adapters.local_images import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
     from flops.configuration import Configuration
@@ -145,7 +146,15 @@ def orchestrator(settings: Settings) -> Orchestrator:
     return LocalProcessOrchestrator(daemon(settings), settings)
 
 
-def _docker_orchestrator(settings: Settings) -> Orchestrator:
+def halt_containers(settings: Settings) -> bool:
+    """Stop the containers of this installation, which the next manager starts again; whether there were any."""
+    if settings.orchestrator != "docker":
+        return False
+    with closing(_docker_orchestrator(settings)) as containers:
+        return containers.halt()
+
+
+def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
     from flops.errors import InvalidSettingError  # noqa: PLC0415
 
     if not settings.broker_url:

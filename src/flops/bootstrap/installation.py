@@ -105,8 +105,9 @@ def down(settings: Settings, report: Callable[[str], None]) -> bool:
     with _alone(settings, report):
         client = adapters.daemon(settings)
         was_running = client.is_running()
-        client.shutdown()
-        return was_running
+        client.shutdown()  # the managers first, which would start the containers again
+        had_containers = adapters.halt_containers(settings)
+        return was_running or had_containers
 
 
 def is_up(settings: Settings) -> bool:

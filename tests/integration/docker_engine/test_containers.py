@@ -99,6 +99,19 @@ def test_what_ran_when_engine_and_manager_ended_runs_again(home: Path, engine: E
         wait_for(after, name, InstanceState.RUNNING)
 
 
+def test_what_was_halted_runs_again_under_the_next_manager(home: Path, engine: EngineProcess) -> None:
+    before = orchestrator_at(home, engine)
+    name = deploy(before, OBEDIENT)
+    wait_for_ups(before, name, 1)
+    before.close()
+    with containers(home, engine) as after:
+        assert after.halt()
+        assert not count_running(after, engine)
+        after.changes(0, 0)
+        wait_for_ups(after, name, 2)
+        wait_for(after, name, InstanceState.RUNNING)
+
+
 def test_what_ended_while_no_manager_lived_is_told_by_the_next(home: Path, engine: EngineProcess) -> None:
     wait_for_end = 'cd "${FLOPS_SERVICE_FILE%/*}"; while [ ! -e end ]; do sleep 0.05; done; exit $(cat end)'
     before = orchestrator_at(home, engine)
@@ -244,6 +257,12 @@ def test_an_engine_that_is_not_there_is_named(tmp_path: Path) -> None:
         orchestrator.services()
     assert time.monotonic() - started < DEADLINE_S
     orchestrator.close()
+
+
+def count_running(orchestrator: DockerOrchestrator, engine: EngineProcess) -> int:
+    label = f"fl.flops.installation={orchestrator._state.installation}"
+    with engine.client() as api:
+        return len(api.containers(filters={"label": label}))
 
 
 def log_of_completed(orchestrator: DockerOrchestrator, script: str) -> str:

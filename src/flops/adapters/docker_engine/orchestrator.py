@@ -63,6 +63,12 @@ class DockerOrchestrator:
         self._supervisor.close()
         self._state.close()
 
+    def halt(self) -> bool:
+        """Stop every container; whoever supervises next starts again what ran. Returns whether there was any."""
+        instances = sorted(self._engine.instances())
+        self._at_once(lambda instance: self._engine.stop(instance, SERVICE_GRACE_S), instances)
+        return bool(instances)
+
     def nodes(self) -> list[Node]:
         """The nodes that the settings name."""
         return [Node(node.name, node.capabilities) for node in self._settings.local_nodes]
