@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flops.wire.envelope import Envelope
+from flops.wire.limits import MAX_ID
 from flops.wire.question import ANSWER_TYPE, REFUSAL_TYPE
 from flops.wire.requests import Message, Refusal
 from flops.wire.topics import may_answer
@@ -48,6 +49,7 @@ def _reply(bus: Bus, delivery: Delivery, question: Envelope | None, kind: str, d
         log.debug("nobody is told the answer", extra={"topic": delivery.topic, "reply_to": topic})
         return
     correlation_id = question.correlation_id if question else ""
+    sent = delivery.correlation_data.decode("utf-8", "replace")  # any bytes: they go back as they are, or also as text
     reply = Envelope(
         id=str(uuid.uuid4()),
         source="/manager",
@@ -55,6 +57,6 @@ def _reply(bus: Bus, delivery: Delivery, question: Envelope | None, kind: str, d
         time=datetime.now(UTC),
         data=data,
         causation_id=question.id if question else "",
-        correlation_id=correlation_id or delivery.correlation_data.decode("utf-8", "replace"),
+        correlation_id=correlation_id or (sent if sent.isprintable() and len(sent) <= MAX_ID else ""),
     )
     bus.publish(topic, reply.encode(), correlation_data=delivery.correlation_data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, TypeAdapter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from flops.ports import Delivery, Store
 
 ID_LENGTH: Final = 24
-KEPT: Final = 16
+KEPT: Final = 64  # more than may be unacknowledged at once of what is handled together
 NUMBERS_MEAN_THE_SAME_S: Final = 24 * 3600.0
 COPIES_ARRIVE_WITHIN_S: Final = 60.0
 
@@ -40,26 +41,39 @@ class BareRequests:
     def __init__(self, store: Store, manager: str, now: Callable[[], float]) -> None:
         self._store, self._manager, self._now = store, manager, now
         self._taken_for_copies: set[str] = set()
+        self._tried: OrderedDict[int, tuple[Delivery, str]] = OrderedDict()
 
     def project_for(self, delivery: Delivery, *, kept_since: float | None = None) -> str:
         """The id of the project that a bare SLA makes, or has made when it was delivered before.
 
-        ``kept_since`` tells of one that another manager should have handled, and may have.
+        ``kept_since`` tells of one that another manager should have handled, and may have. What is tried again, because
+        the store did not answer, makes what it may have made already.
         """
         key = f"bare:{hashlib.sha256(delivery.payload).hexdigest()[:32]}"
         made = _LIST.validate_json(self._store.recall(key) or "[]")
+        new_id = self._id_for(delivery)
         for known in made:
+            if known.project_id == new_id:
+                return new_id
             if self._is_of(known, delivery, kept_since):
                 self._taken_for_copies.add(known.project_id)
                 return known.project_id
         new = Made(
-            project_id=secrets.token_hex(ID_LENGTH // 2),
+            project_id=new_id,
             manager=self._manager,
             number=delivery.number,
             time=self._now(),
         )
         self._store.remember(key, _LIST.dump_json([*made[1 - KEPT :], new]).decode())
         return new.project_id
+
+    def _id_for(self, delivery: Delivery) -> str:
+        tried, project_id = self._tried.pop(delivery.number, (None, ""))
+        project_id = project_id if tried is delivery else secrets.token_hex(ID_LENGTH // 2)
+        self._tried[delivery.number] = delivery, project_id
+        if len(self._tried) > KEPT:
+            self._tried.popitem(last=False)
+        return project_id
 
     def _is_of(self, known: Made, delivery: Delivery, kept_since: float | None) -> bool:
         """Whether a project was made of this message, or of the copy of it that another manager got."""

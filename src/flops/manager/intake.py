@@ -176,7 +176,7 @@ class Intake:
             project_id = self._project_id_for(delivery, envelope, kept_since)
             project = self._projects.begin(project_id, accepted, cause=envelope.id if envelope else "")
         except StoreUnavailableError as error:
-            if not (envelope and envelope.reply_to):
+            if self._projects.is_together or not (envelope and envelope.reply_to):
                 raise
             refuse(self._bus, delivery, envelope, error)
             return
@@ -207,7 +207,7 @@ class Intake:
         if not self._rejections.allows():
             raise UndecodableMessageError(delivery.topic, f"its SLA is broken, as too many are ({error.errors[0]})")
         errors: list[dict[str, Any]] = [asdict(fault) for fault in error.errors]
-        refuse(self._bus, delivery, envelope, error, errors=errors)
+        self._afterwards(partial(refuse, self._bus, delivery, envelope, error, errors=errors))
         project_id = _id_from(f"{envelope.source}\n{envelope.id}".encode() if envelope else delivery.payload)
         event = ProjectRejected(reason=error.message, errors=errors, remedy="Check it with 'flops sla validate FILE'.")
         told = Envelope(
@@ -218,7 +218,8 @@ class Intake:
             time=datetime.now(UTC),
             data=event.model_dump(mode="json"),
         )
-        self._bus.publish(self._topics.project_events(project_id), told.encode())
+        topic = self._topics.project_events(project_id)
+        self._afterwards(partial(self._bus.publish, topic, told.encode()))
 
     def _cancellation(self, project_id: str, delivery: Delivery) -> None:
         """Cancel a project, for which an empty message or any JSON object is enough. Garbage cancels nothing.

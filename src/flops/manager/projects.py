@@ -57,7 +57,7 @@ class Projects:
         self._hand_over_new = hand_over_new or hand_over
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._together = Together(store)
-        self.afterwards = self._together.afterwards
+        self.afterwards, self.end_together_early = self._together.afterwards, self._together.end_early
 
     def begin(self, project_id: str, accepted: ProjectAccepted, *, cause: str = "") -> Project:
         """Make a new project of its first event, unless it exists already; returns what it is then."""
@@ -82,6 +82,11 @@ class Projects:
         except StoreUnavailableError:
             self.is_in_doubt = True
             raise
+
+    @property
+    def is_together(self) -> bool:
+        """Whether this thread is within ``together``: what fails there is handled again by itself."""
+        return self._together.is_begun
 
     @contextmanager
     def halted(self) -> Iterator[None]:

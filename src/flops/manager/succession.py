@@ -91,6 +91,7 @@ class Succession:
             StoreUnavailableError: its lease is over, and cannot be renewed.
         """
         if not self._lease.is_held:
+            self._projects.end_together_early()  # whoever beats or adopts may be waiting for it
             self.beat()
         if not self.is_holder:
             raise SomebodyElsesError(self._holder)

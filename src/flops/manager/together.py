@@ -24,6 +24,8 @@ class _Batch:
         self.write, self.locks = ExitStack(), ExitStack()
         self.held: set[int] = set()
         self.actions: dict[Hashable, Callable[[], None]] = {}
+        self.is_open = True
+        self.fault: FlopsError | None = None
         self.write.enter_context(store.together())
 
 
@@ -43,18 +45,28 @@ class Together:
         """Do what follows together.
 
         Raises:
-            StoreUnavailableError: nothing of it was stored, and nothing was done afterwards, unless the write was
-                ended early.
+            StoreUnavailableError: nothing of it was stored, and nothing was done afterwards. Where that came out early,
+                what was done by itself since then is not meant.
         """
         batch = self._mine.batch = _Batch(self._store)
         try:
             yield
         except BaseException as error:
-            self._mine.batch = None
+            batch.is_open = False
             with batch.locks:
                 batch.write.__exit__(type(error), error, error.__traceback__)
             raise
-        self._end()
+        else:
+            self.end_early()
+            if batch.fault is not None:
+                raise batch.fault
+        finally:
+            self._mine.batch = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether this thread does something together, or did so until that was ended early."""
+        return getattr(self._mine, "batch", None) is not None
 
     def afterwards(self, action: Callable[[], None], *, instead_of: Hashable = None) -> None:
         """Do something that needs what was written to be durable; it replaces what had the same key before."""
@@ -75,25 +87,43 @@ class Together:
                 batch.locks.callback(lock.release)
                 batch.held.add(id(lock))
             else:
-                self._end()
+                self.end_early()
         if self._batch is not None:
             yield
         else:
             with lock:
                 yield
 
-    @property
-    def _batch(self) -> _Batch | None:
-        return getattr(self._mine, "batch", None)
+    def end_early(self) -> None:
+        """End what was begun, if anything was, before waiting for anybody who may be waiting to write.
 
-    def _end(self) -> None:
-        batch, self._mine.batch = self._batch, None
+        Raises:
+            StoreUnavailableError: nothing of it was stored; ``begun`` raises that again.
+        """
+        batch = self._batch
         if batch is None:
             return
+        batch.is_open = False
         with batch.locks:
-            batch.write.close()
+            try:
+                batch.write.close()
+            except FlopsError as error:
+                batch.fault = error
+                raise
             for action in batch.actions.values():
-                try:
-                    action()
-                except FlopsError as error:  # whoever waits for it asks again
-                    log.warning("what was to be told is told again later", extra={"reason": str(error)})
+                _do(action)
+
+    @property
+    def _batch(self) -> _Batch | None:
+        batch: _Batch | None = getattr(self._mine, "batch", None)
+        return batch if batch is not None and batch.is_open else None
+
+
+def _do(action: Callable[[], None]) -> None:
+    """Do one thing of several: whatever it meets, the others are done, too."""
+    try:
+        action()
+    except FlopsError as error:  # whoever waits for it asks again
+        log.warning("what was to be told is told again later", extra={"reason": str(error)})
+    except Exception:
+        log.exception("what was to be done met the unexpected")

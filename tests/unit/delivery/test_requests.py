@@ -110,20 +110,21 @@ def test_nobody_answers(client: RequestClient, topics: Topics) -> None:
         client.ask("apps", ListApps(), 0.05)
 
 
+@pytest.mark.parametrize(("sent", "as_text"), [(b"42", "42"), (b"\x00\xff", ""), (b"4" * 257, "")])
 def test_a_bare_request_of_mqtt_5_is_answered_where_it_says(
-    server: MemoryBus, memory_broker: MemoryBroker, topics: Topics
+    server: MemoryBus, memory_broker: MemoryBroker, topics: Topics, sent: bytes, as_text: str
 ) -> None:
     requests = server.subscribe(topics.project_start())
     asker = memory_broker.connect("asker")
     replies = asker.subscribe(topics.reply("asker"))
-    asker.publish(topics.project_start(), b"{}", response_topic=topics.reply("asker"), correlation_data=b"42")
+    asker.publish(topics.project_start(), b"{}", response_topic=topics.reply("asker"), correlation_data=sent)
     request = requests.receive(10)
     assert request is not None
     answer(server, request, None, ProjectAnswer(project_id="x", inbox="y"))
     reply = replies.receive(10)
     assert reply is not None
-    assert reply.correlation_data == b"42"
-    assert decode_envelope(reply.topic, reply.payload).correlation_id == "42"
+    assert reply.correlation_data == sent
+    assert decode_envelope(reply.topic, reply.payload).correlation_id == as_text
 
 
 def test_an_answer_goes_to_reply_topics_only(server: MemoryBus, memory_broker: MemoryBroker, topics: Topics) -> None:

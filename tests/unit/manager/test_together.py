@@ -78,9 +78,10 @@ def test_nothing_is_done_afterwards_of_what_was_undone(store: SqliteStore, reade
     assert (done, reader.recall("a"), lock.locked()) == ([], "", False)
 
 
-def test_what_cannot_be_told_keeps_nothing_else_from_being_told(store: SqliteStore) -> None:
+@pytest.mark.parametrize("fault", [BrokerUnreachableError("mqtt://x", "it is a test"), _OwnError()])
+def test_what_cannot_be_told_keeps_nothing_else_from_being_told(store: SqliteStore, fault: Exception) -> None:
     def fail() -> None:
-        raise BrokerUnreachableError("mqtt://x", "it is a test")
+        raise fault
 
     together, done = Together(store), []
     with together.begun():
