@@ -23,7 +23,7 @@ def did_you_mean_file(path: str) -> str:
     """A hint with the file of the same folder that is called nearly so, if there is one."""
     wanted = Path(path)
     try:
-        close = _closest(wanted.name, [file.name for file in wanted.parent.iterdir()])
+        close = _closest(wanted.name, [file.name for file in wanted.parent.iterdir() if file.is_file()])
     except (OSError, ValueError):  # there is no such folder, nobody may look, or it can be none
         return ""
     return f"Did you mean {str(wanted.with_name(close))!r}?" if close else ""

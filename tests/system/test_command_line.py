@@ -196,6 +196,26 @@ def test_after_what_administrators_do_a_new_project_completes(
     assert outcome.exit_code == 0, outcome.last
 
 
+def test_a_damaged_store_is_put_aside(house: Installation, folder: Path) -> None:
+    store = house.home / "store" / "flops.db"
+    house.ok("down")
+    content = bytearray(store.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    store.write_bytes(content)
+    house.ok("up")
+    findings = {item["subject"]: item for item in house.flops("doctor", "--json").result if item["level"] == "fault"}
+    assert "reset-database" in findings["store"]["remedy"]
+
+    reset = run(house, folder, "reset-database", "--yes")
+
+    matches("reset-database", reset)
+    assert Path(reset["put_aside"]).stat().st_size == len(content)
+    started = run(house, folder, "project start", "quick.json")["project_id"]
+    assert [item["project_id"] for item in house.ok("project", "list")] == [started]
+    wait_until(lambda: {item["project_id"] for item in house.ok("services")} <= {"", started}, 30)
+    house.ok("project", "delete", started, "--cancel")
+
+
 def send_nonsense(house: Installation) -> None:
     """Publish something that nobody understands, and wait until the manager has put it away."""
     script = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from flops.bootstrap import adapters, installation
+from flops.cli.findings import damage_of_store
 from flops.cli.inbox import ENDED
 from flops.cli.output import json_option, print_result, say
 from flops.cli.project import await_end, caller
@@ -17,10 +20,13 @@ from flops.project.images import parse_image
 from flops.wire.requests import CancelProject, DeleteProject, DropDeadLetters, ListServices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from flops.settings import Settings
 
 DELETE_TIMEOUT_S: Final = 60.0
 MOST_NAMED: Final = 10
+SQLITE_FILES: Final = ("", "-wal", "-shm")
 
 
 def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +56,14 @@ def reset_database(*, yes: bool, as_json: bool) -> None:
     """Forget all projects of all users, with their inboxes, apps, models' images and servers, and all dead letters.
 
     What is under way is cancelled first. Images of actors, training data and what the tracking servers hold stay.
+    A store that is damaged is put aside, and what runs for its projects is removed.
     """
+    settings = adapters.read_settings()
+    if damage := damage_of_store(settings):
+        result = {"deleted": [], "dropped_dead_letters": 0, "put_aside": _put_aside(settings, damage, yes=yes)}
+        text = "The store is empty. New projects can be started."
+        print_result(result, as_json=as_json, render=lambda: click.echo(text))
+        return
     with session() as opened:
         projects = list(opened.projects())
         running = [item["project_id"] for item in projects if item["phase"] not in ENDED]
@@ -68,7 +81,8 @@ def reset_database(*, yes: bool, as_json: bool) -> None:
         for item in projects:
             opened.ask("delete", DeleteProject(project_id=item["project_id"]), timeout_s=DELETE_TIMEOUT_S)
         dropped = opened.ask("dead-letters-drop", DropDeadLetters(all=True))["dropped"]
-    result = {"deleted": [item["project_id"] for item in projects], "dropped_dead_letters": dropped}
+    deleted = [item["project_id"] for item in projects]
+    result = {"deleted": deleted, "dropped_dead_letters": dropped, "put_aside": ""}
     text = f"{len(projects):,} projects and {dropped:,} dead letters are forgotten. New projects can be started."
     print_result(result, as_json=as_json, render=lambda: click.echo(text))
 
@@ -117,13 +131,33 @@ def restart_management(*, yes: bool, as_json: bool) -> None:
         f"Nobody answers requests for a few seconds; what runs goes on. To restart: {', '.join(names) or 'no manager'}."
     )
     agree("Restart the management?", yes=yes)
+    _stop(settings, names)
+    started = installation.up(settings, say)
+    result = {"restarted": names, "broker_url": started.broker_url}
+    print_result(result, as_json=as_json, render=lambda: click.echo("The management is up again."))
+
+
+def _put_aside(settings: Settings, damage: str, *, yes: bool) -> str:
+    """Begin with an empty store; returns where the damaged one is kept."""
+    if not installation.is_up(settings):
+        raise NotStartedError(str(settings.home))
+    path = adapters.store_path(settings)
+    say(f"The store {path} is damaged: {damage}. No project in it can be read; all of them are forgotten.")
+    agree("Keep the file under another name, and begin with an empty store?", yes=yes)
+    _stop(settings, installation.manager_names(settings))  # also one that is about to be started again
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    for suffix in SQLITE_FILES:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    installation.up(settings, say)
+    return str(aside)
+
+
+def _stop(settings: Settings, names: Iterable[str]) -> None:
     client = adapters.daemon(settings)
     for name in names:
         say(f"Stopping {name}.")
         client.stop(name)
-    started = installation.up(settings, say)
-    result = {"restarted": names, "broker_url": started.broker_url}
-    print_result(result, as_json=as_json, render=lambda: click.echo("The management is up again."))
 
 
 def _served(opened: Session) -> set[str]:

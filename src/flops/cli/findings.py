@@ -20,7 +20,6 @@ from flops.settings import is_mongodb, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from flops.settings import Settings
 
@@ -130,26 +129,28 @@ def store(settings: Settings) -> Iterator[Finding]:
     if is_mongodb(settings.store_url):
         place, remedy = without_credentials(settings.store_url), "Check FLOPS_STORE_URL, and whether the server runs."
     else:
-        path: Path = adapters.store_path(settings)
+        path = adapters.store_path(settings)
         if not path.exists():
             yield Finding("ok", "store", f"not made yet; it will be {path}")
             return
         place, remedy = str(path), "Check the file and who may write to it."
     try:
         adapters.store(settings).close()
-        damage = "" if is_mongodb(settings.store_url) else _damage(path)
+        damage = damage_of_store(settings)
     except FlopsError as error:
         yield Finding("fault", "store", error.message, error.remedy or remedy)
         return
     if damage:
-        remedy = f"'flops down', put a copy of {place} back, 'flops up'. Without the file, all projects are forgotten."
+        remedy = f"'flops down', put a copy of {place} back, 'flops up'. Without one: flops reset-database"
         yield Finding("fault", "store", f"{place} is damaged: {damage}", remedy)
     else:
         yield Finding("ok", "store", f"opens: {place}")
 
 
-def _damage(path: Path) -> str:
-    """What SQLite finds wrong first in a file; nothing if it is sound."""
+def damage_of_store(settings: Settings) -> str:
+    """What SQLite finds wrong first in the file of the store; nothing if it is sound, not there, or elsewhere."""
+    if is_mongodb(settings.store_url) or not (path := adapters.store_path(settings)).exists():
+        return ""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
             found = str(opened.execute("PRAGMA quick_check(1)").fetchone()[0])

@@ -157,7 +157,7 @@ def retry(project_id: str, *, from_stage: str | None, follow: bool, as_json: boo
         answer = opened.ask("retry", question)
         text = f"{full_id} goes on from the stage '{answer['stage']}'."
         if as_json:
-            print_json({"project_id": full_id, **answer})
+            (_print_line if follow else print_json)({"project_id": full_id, **answer})
         else:
             click.echo(text)
         if follow:
@@ -211,7 +211,8 @@ def _start(name: str, *, follow: bool, as_json: bool, token: str = "") -> None:
     with session() as opened:
         project_id = opened.start(sla, token=token)
         if as_json:
-            print_json({"project_id": project_id, "inbox": opened.topics.project_inbox(project_id)})
+            result = {"project_id": project_id, "inbox": opened.topics.project_inbox(project_id)}
+            (_print_line if follow else print_json)(result)
         else:
             click.echo(project_id)
         if follow:

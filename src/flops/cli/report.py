@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from flops.cli.report_pages import Block
 
+STANDARD_OUTPUT: Final = "-"
 PAGES: Final = {"html": as_html, "md": as_markdown}
 SUFFIXES: Final = {".md": "md", ".markdown": "md"}
 TOLD: Final = ("phase", "user", "created", "updated", "ml_repo_url", "commit", "reason")
@@ -52,6 +53,7 @@ def report(project_id: str, kind: str | None, output: Path | None, *, as_json: b
         full_id = opened.project_id(project_id)
         shown = opened.ask("project", ShowProject(project_id=full_id))
         entries = list(history(opened, full_id))
+    output = None if str(output) == STANDARD_OUTPUT else output
     chosen = kind or (SUFFIXES.get(output.suffix.lower(), "html") if output else "md")
     name = project_name(shown["status"])
     text = PAGES[chosen](f"{name}: project {full_id}", sections(shown, entries))

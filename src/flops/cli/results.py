@@ -67,7 +67,7 @@ class Demonstration(Result):
 
 
 class StartedProject(Result):
-    """A project that was accepted. With --watch, the entries of its inbox follow, one per line."""
+    """A project that was accepted. With --watch it is one line, and the entries of its inbox follow, one per line."""
 
     project_id: str
     inbox: Annotated[str, Field(description="the MQTT topic of its inbox")]
@@ -192,6 +192,7 @@ class Reset(Result):
 
     deleted: list[str]
     dropped_dead_letters: int
+    put_aside: Annotated[str, Field(description="where a damaged store is kept, if there was one")]
 
 
 class Cleared(Result):

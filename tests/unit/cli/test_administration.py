@@ -46,7 +46,7 @@ def test_a_reset_cancels_what_runs_and_forgets_everything(flops: Callable[..., O
 
     done = flops("reset-database", "--yes", "--json")
 
-    assert json.loads(done.stdout) == {"deleted": [ID, OTHER_ID], "dropped_dead_letters": 3}
+    assert json.loads(done.stdout) == {"deleted": [ID, OTHER_ID], "dropped_dead_letters": 3, "put_aside": ""}
     assert [name for name, _ in manager.heard] == [
         "projects", "cancel", "project", "delete", "delete", "dead-letters-drop",
     ]  # fmt: skip
