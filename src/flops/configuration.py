@@ -29,7 +29,7 @@ NOT_SETTINGS: Final = frozenset(
 )
 # Whoever names another broker names its credentials too: no file may have those of another one sent to its own.
 CREDENTIALS: Final = ("broker_username", "broker_password_file", "broker_ca_file")
-_TABLE: Final = re.compile(r"^\s*\[\s*(?P<name>[^\]]*?)\s*\]")
+_TABLE: Final = r"^\s*\[\s*(?P<name>[^\]]*?)\s*\]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class _Reader:
         for number, line in enumerate(self._lines, 1):
             if inside == table and wanted.match(line):
                 return number
-            if header := _TABLE.match(line):
+            if header := re.match(_TABLE, line):
                 inside = re.sub(r"""["'\s]""", "", header["name"])
                 if table == "" and wanted.match(line):
                     return number

@@ -8,8 +8,6 @@ import json
 import os
 import pwd
 import queue
-import secrets
-import shutil
 import socket
 import sys
 import time
@@ -84,6 +82,8 @@ def prepare(settings: Settings) -> EmbeddedBroker:
 def find_mosquitto() -> str:
     """The path of an installed Mosquitto, or an empty string."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    import shutil  # noqa: PLC0415  who only asks where the broker is, is quicker without
+
     return shutil.which("mosquitto", path=path) or ""
 
 
@@ -157,6 +157,8 @@ def _probe(access: BrokerAccess, timeout_s: float) -> str:
 
 
 def _access(settings: Settings, kind: str) -> BrokerAccess:
+    import secrets  # noqa: PLC0415  as above
+
     known = _recorded(settings)
     password = known.password if known else secrets.token_urlsafe(32)
     if known and (_is_free(known.address()[1]) or accepts(known, PROBE_S)):
@@ -198,6 +200,8 @@ def _is_free(port: int) -> bool:
 
 def _free_port() -> int:
     """A free port that the system gives no outgoing connection, which might have it when the broker starts again."""
+    import secrets  # noqa: PLC0415  as above
+
     return next(port for _ in range(MAX_PORTS_TRIED) if _is_free(port := secrets.choice(PORTS)))
 
 
@@ -241,7 +245,7 @@ def _project_configuration() -> Path:
 
 def _mosquitto_hash(password: str) -> str:
     """PBKDF2 with SHA-512 as Mosquitto's password files have it (``$7$iterations$salt$hash``)."""
-    salt = secrets.token_bytes(12)
+    salt = os.urandom(12)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ITERATIONS)
     parts = ["", "7", str(_HASH_ITERATIONS), base64.b64encode(salt).decode(), base64.b64encode(digest).decode()]
     return "$".join(parts)

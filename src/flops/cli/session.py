@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -156,6 +157,8 @@ def session() -> Iterator[Session]:
     settings = adapters.read_settings()
     quiet_logs()
     opened = Session(settings)
+    gc.freeze()  # neither now nor at the end is there garbage in what was loaded
+    gc.enable()
     try:
         yield opened
     finally:
