@@ -159,7 +159,8 @@ def _reproduction(status: dict[str, Any], sla: dict[str, Any]) -> Iterator[Block
     place, _ = split_reference(str(sla.get("ml_repo_url", "")))
     commit = status.get("commit", "")
     fixed = {**sla, "ml_repo_url": f"{place}@{commit}" if commit else place}
-    yield "Save this SLA, which names the very commit, as sla.json. It needs training data under the same tags."
+    which = ", which names the very commit," if commit else ""
+    yield f"Save this SLA{which} as sla.json. It needs training data under the same tags."
     yield Code(json.dumps(fixed, indent=2, ensure_ascii=False))
     yield Code("flops sla validate sla.json\nflops project start sla.json --watch")
 

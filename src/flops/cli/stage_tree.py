@@ -24,6 +24,7 @@ LAST_WORDS: Final = {
     "project.failed": ("✗", "red"),
     "project.cancelled": ("✗", "yellow"),
 }
+STOPPING: Final = "stopping"  # what follows the stage that a project has ended in
 TOLD_ABOVE: Final = {"warning": "yellow", "error": "red"}
 Entry = dict[str, Any]
 
@@ -50,6 +51,7 @@ class StageTree:
     def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._title, self._clock = title, clock
         self._sign, self._colour = "", ""
+        self._decisive: Stage | None = None
         self.stages: list[Stage] = []
         self.last_words = ""
 
@@ -75,6 +77,8 @@ class StageTree:
                 stage.note = ", ".join(part for part in shown if part)
             case last if last in LAST_WORDS:
                 self._sign, self._colour = LAST_WORDS[last]
+                is_cleared_up = name == STOPPING and len(self.stages) > 1
+                self._decisive = self.stages[-2] if is_cleared_up else stage
                 self.last_words = str(entry["text"])
                 self._end_stage(entry["time"])
 
@@ -89,9 +93,9 @@ class StageTree:
 
         tree = Tree(Text(self._title, style="bold", overflow="ellipsis", no_wrap=True), guide_style="dim")
         for stage in self.stages:
-            is_last, is_over = stage is self.stages[-1], stage.took_s is not None
+            is_over = stage.took_s is not None
             sign, colour = ("✓", "green") if is_over else ("●", "cyan")
-            if is_last and self._sign:
+            if stage is self._decisive and self._sign:
                 sign, colour = self._sign, self._colour
             took_s = stage.took_s if stage.took_s is not None else self._clock() - stage.begun_s
             line = Text(no_wrap=True, overflow="ellipsis")

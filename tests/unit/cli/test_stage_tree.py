@@ -58,6 +58,9 @@ def test_a_training_shows_its_rounds() -> None:
 def test_the_end_is_told_with_its_sign() -> None:
     assert "✗ training" in shown(ROUND, entry(10, "training", "project.failed", "error"))
     assert "✓ training" in shown(ROUND, entry(10, "training", "project.completed"))
+    cleared_up = shown(ROUND, entry(10, "stopping", "phase.entered"), entry(11, "stopping", "project.failed", "error"))
+    assert "✗ training" in cleared_up
+    assert "✓ stopping" in cleared_up
 
 
 def test_a_retry_begins_a_stage_again() -> None:
