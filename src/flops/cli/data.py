@@ -40,13 +40,13 @@ def mock_data(file: str, *, as_json: bool) -> None:
     with session() as opened:
         provided = provide(opened, sla)
 
-    def render() -> None:
-        placed = ", ".join(f"{len(names)} on {node}" for node, names in provided.partitions.items())
-        click.echo(
-            f"{provided.examples:,} examples of {provided.dataset} with the tag '{provided.data_tag}': {placed}."
-        )
+    print_result(provided.model_dump(), as_json=as_json, render=lambda: click.echo(told_of(provided)))
 
-    print_result(provided.model_dump(), as_json=as_json, render=render)
+
+def told_of(provided: MockDataProvided) -> str:
+    """What mock data there are, in a sentence."""
+    placed = ", ".join(f"{len(names)} on {node}" for node, names in provided.partitions.items())
+    return f"{provided.examples:,} examples of {provided.dataset} with the tag '{provided.data_tag}': {placed}."
 
 
 def provide(opened: Session, sla: MockDataSla) -> MockDataProvided:

@@ -80,12 +80,24 @@ def read_rows(file: Path) -> Sequence[Any]:
 
 def _json_rows(file: Path) -> list[Any]:
     try:
-        value = json.loads(file.read_text())
-    except RecursionError as error:
-        raise InvalidDataError(f"{file} cannot be read as JSON: it is nested too deeply.") from error
-    except (OSError, ValueError) as error:
+        return parse_rows(file.read_text(), str(file))
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidDataError(f"{file} cannot be read as JSON: {error}.") from error
+
+
+def parse_rows(text: str, source: str) -> list[Any]:
+    """The rows in a JSON text; ``source`` names it to a person.
+
+    Raises:
+        InvalidDataError: it holds none.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise InvalidDataError(f"{source} cannot be read as JSON: it is nested too deeply.") from error
+    except ValueError as error:
+        raise InvalidDataError(f"{source} cannot be read as JSON: {error}.") from error
     rows = value.get("inputs", value.get("instances")) if isinstance(value, dict) else value
     if not isinstance(rows, list) or not rows:
-        raise InvalidDataError(f"{file} holds no list of rows.", remedy='Write [[…], […]], or {"inputs": [[…]]}.')
+        raise InvalidDataError(f"{source} holds no list of rows.", remedy='Write [[…], […]], or {"inputs": [[…]]}.')
     return rows

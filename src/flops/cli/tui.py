@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +19,10 @@ from flops.cli.output import json_option, print_result, say
 from flops.cli.session import session
 from flops.errors import NotFoundError
 from flops.suggestions import did_you_mean_file
+
+if TYPE_CHECKING:
+    from flops.cli.session import Session
+    from flops.wire.sla import MockDataSla
 
 LOOPBACK: Final = "127.0.0.1"
 # Whoever serves the interface elsewhere than in a terminal tells Textual so by this variable.
@@ -65,13 +71,29 @@ def _show(user: str, *, as_json: bool) -> None:
     from flops.cli.project import caller  # noqa: PLC0415  what only this command needs
     from flops.tui.app import FlopsApp  # noqa: PLC0415
     from flops.tui.feed import Feed  # noqa: PLC0415
+    from flops.tui.steering import Ways  # noqa: PLC0415
 
     with session() as opened:
         feed = Feed(opened)
+        ways = Ways(begin=opened.start, provide=partial(_provide, opened), predict=_predict)
         try:
-            FlopsApp(feed, user=user, caller=caller(opened), begin=opened.start).run()
+            FlopsApp(feed, ways, user=user, caller=caller(opened)).run()
         finally:
             feed.close()
+
+
+def _provide(opened: Session, sla: MockDataSla) -> str:
+    from flops.cli.data import provide, told_of  # noqa: PLC0415  what only this action needs
+
+    return told_of(provide(opened, sla))
+
+
+def _predict(url: str, asked: str) -> list[Any]:
+    from flops.cli.predict import parse_rows, read_rows  # noqa: PLC0415  what only this action needs
+    from flops.inference.client import predict  # noqa: PLC0415
+
+    is_json = asked.lstrip().startswith(("[", "{"))
+    return predict(url, parse_rows(asked, "What was typed") if is_json else read_rows(Path(asked)))
 
 
 def _serve(user: str, host: str, port: int, certificate: str, *, as_json: bool) -> None:

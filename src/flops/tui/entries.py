@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})
+SIGNS_OF_PHASES: Final = {"completed": "✓", "failed": "✗", "cancelled": "■"}
+MINUTE_S: Final = 60
 Entry = dict[str, Any]
 
 
@@ -77,6 +80,22 @@ def matches(entry: Entry, wanted: str) -> bool:
 def printable(text: str) -> str:
     """A text from elsewhere without anything that a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def printable_lines(text: str) -> str:
+    """Several lines without anything that a terminal would obey."""
+    return "\n".join(map(printable, text.expandtabs(4).split("\n")))
+
+
+def span(seconds: float) -> str:
+    """A length of time in two figures at most: 42s, 3m12s, 5h07m, 4d."""
+    whole = max(0, int(seconds))
+    minutes, hours = whole // MINUTE_S, whole // MINUTE_S**2
+    if whole < MINUTE_S:
+        return f"{whole}s"
+    if hours == 0:
+        return f"{minutes}m{whole % MINUTE_S:02d}s"
+    return f"{hours}h{minutes % MINUTE_S:02d}m" if hours < 100 else f"{hours // 24}d"  # noqa: PLR2004  room for it
 
 
 def line_of(entry: Entry) -> str:

@@ -90,6 +90,10 @@ class Feed:
         """Have a question answered; ``then`` is handed over by ``take`` with the answer or the error."""
         self._questions.put((question, then))
 
+    def ask_aside(self, question: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """As ``ask``, for what may take long: nothing else waits for it."""
+        threading.Thread(target=self._answer_one, args=(question, then), daemon=True).start()
+
     def request(self, name: str, message: Message, *, timeout_s: float = ASK_S) -> dict[str, Any]:
         """Ask the manager and wait for the answer."""
         return self._link.ask(name, message, timeout_s=timeout_s)
@@ -155,9 +159,11 @@ class Feed:
 
     def _answer(self) -> None:
         while (asked := self._questions.get()) is not None:
-            question, then = asked
-            try:
-                answer = question()
-            except FlopsError as error:
-                answer = error
-            self._answered.append((then, answer))
+            self._answer_one(*asked)
+
+    def _answer_one(self, question: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        try:
+            answer = question()
+        except FlopsError as error:
+            answer = error
+        self._answered.append((then, answer))

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from flops.tui.entries import printable
+from flops.tui.entries import ENDED, SIGNS_OF_PHASES, printable, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flops.tui.entries import Entry
-
-ENDED: Final = frozenset({"completed", "failed", "cancelled"})
-SIGNS: Final = {"completed": "✓", "failed": "✗", "cancelled": "■"}
-MINUTE_S: Final = 60
 Status = dict[str, Any]
 
 
@@ -71,7 +66,7 @@ def row_of(status: Status, now: datetime | None = None) -> tuple[str, ...]:
     name = str(status.get("ml_repo_url", "")).rstrip("/").rpartition("/")[2].removesuffix(".git")
     took_s = ((updated if phase in ENDED else now) - created).total_seconds()
     return (
-        SIGNS.get(phase, "●"),
+        SIGNS_OF_PHASES.get(phase, "●"),
         str(status["project_id"])[:8],
         printable(name)[:18] or "-",
         phase,
@@ -81,34 +76,3 @@ def row_of(status: Status, now: datetime | None = None) -> tuple[str, ...]:
         span(took_s),
         printable(str(status.get("reason", ""))),
     )
-
-
-def span(seconds: float) -> str:
-    """A length of time in two figures at most: 42s, 3m12s, 5h07m, 4d."""
-    whole = max(0, int(seconds))
-    minutes, hours = whole // MINUTE_S, whole // MINUTE_S**2
-    if whole < MINUTE_S:
-        return f"{whole}s"
-    if hours == 0:
-        return f"{minutes}m{whole % MINUTE_S:02d}s"
-    return f"{hours}h{minutes % MINUTE_S:02d}m" if hours < 100 else f"{hours // 24}d"  # noqa: PLR2004  room for it
-
-
-def stage_line(entries: Iterable[Entry], phase: str, now: datetime | None = None) -> str:
-    """The stages that a project has gone through, with how long each took."""
-    begun: list[tuple[str, datetime]] = []
-    last = None
-    for entry in entries:
-        last = datetime.fromisoformat(entry["time"])
-        if entry.get("stage") and (not begun or begun[-1][0] != entry["stage"]):
-            begun.append((str(entry["stage"]), last))
-    if phase in ENDED and begun and last is not None and begun[-1][0] != phase:
-        begun.append((phase, last))
-    end = last if phase in ENDED else now or datetime.now(UTC)
-    parts = []
-    for place, (stage, since) in enumerate(begun):
-        is_last = place == len(begun) - 1
-        until = (end or since) if is_last else begun[place + 1][1]
-        sign = SIGNS.get(stage, "●") if is_last else "✓"
-        parts.append(f"{sign} {stage}" + ("" if stage in ENDED else f" {span((until - since).total_seconds())}"))
-    return " → ".join(parts)

@@ -1,8 +1,9 @@
-"""What opens above the main screen: an entry, the help, a question."""
+"""What opens above the main screen: a text, a question, a line to type."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from rich.text import Text
 from textual.containers import VerticalScroll
@@ -11,8 +12,8 @@ from textual.widgets import Input, Static
 
 from flops.errors import FlopsError, InvalidSlaError
 from flops.sla_library import load_sla
-from flops.tui.entries import printable
-from flops.wire.sla import parse_project_sla
+from flops.tui.entries import printable, printable_lines
+from flops.wire.sla import parse_mock_data_sla, parse_project_sla
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,17 +21,24 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+    from flops.sla_library import SlaKind
+
+    Ask = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+
 HELP: Final = """\
 FLOps: your projects, live
 
- Tab, ←→    from the projects to the inbox and back, between tabs
+ Tab, ←→    from the projects to what is below and back, between tabs
  ↑↓ j k     choose a project, an entry; Home and End: first, last
  Enter      open an entry with all its details and the next step
  1 … 5      inbox, training, services and logs, SLA, status
  /          filter the inbox; empty shows all again
  f          follow the newest entry, or stay where you are
- s          start a project from an SLA file
+ n  s       start a project: fill in a form, or name an SLA file
+ a          put mock data on the learner nodes
  c  r  d    cancel, retry, delete the project (asks first)
+ o          open the tracking server, with every round
+ p          predict: ask the trained model
  y          copy the project's id
  e  m       export the inbox as JSON lines, as Markdown
  t          light or dark
@@ -38,6 +46,13 @@ FLOps: your projects, live
  q          quit; projects go on
 
 Esc closes this."""
+
+
+class Verdict(NamedTuple):
+    """What is to be said of what was typed, and whether it will do."""
+
+    is_good: bool
+    text: str
 
 
 class TextScreen(ModalScreen[None]):
@@ -74,49 +89,87 @@ class ConfirmScreen(ModalScreen[bool]):
             yield Static(Text(self._text), id="text")
 
 
-class StartScreen(ModalScreen[str]):
-    """Asks for an SLA file, checks it while it is typed, and starts it; gives the project's id, or nothing."""
+class LineScreen(ModalScreen[Any]):
+    """Asks for one line, says while it is typed whether it will do, and acts on it; gives what came of that."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss('')", "Cancel")]
-    AUTO_FOCUS = "#file"
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss(None)", "Cancel")]
+    AUTO_FOCUS = "#line"
 
-    def __init__(self, begin: Callable[[dict[str, Any]], str] | None) -> None:
+    def __init__(
+        self,
+        question: str,
+        placeholder: str,
+        *,
+        check: Callable[[str], Verdict],
+        act: Callable[[str], Any],
+        ask: Ask,
+    ) -> None:
         super().__init__()
-        self._begin = begin
+        self._question, self._placeholder = question, placeholder
+        self._check, self._act, self._ask = check, act, ask
 
     def compose(self) -> ComposeResult:
         """A line to type in, and what the check says."""
         with VerticalScroll(id="box"):
-            yield Static("Start a project from which SLA file? A path, or the name of a shipped one.")
-            yield Input(placeholder="my-sla.json", id="file")
-            yield Static("Enter starts it, Esc does not.", id="verdict")
+            yield Static(Text(self._question))
+            yield Input(placeholder=self._placeholder, id="line")
+            yield Static("Esc closes this.", id="verdict")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Check what is typed."""
         event.stop()
-        self.query_one("#verdict", Static).update(Text(verdict_on(event.value)[1]))
+        self._say(self._check(event.value).text)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Start it if it is valid."""
+        """Act on it if it will do; what takes time is done while this stays open."""
         event.stop()
-        if verdict_on(event.value)[0] and self._begin is not None:
-            try:
-                sla = parse_project_sla(load_sla(event.value).content).to_document()
-                self.dismiss(self._begin(sla))
-            except FlopsError as error:
-                self.query_one("#verdict", Static).update(Text(printable(f"{error.message} {error.remedy}")))
+        if self._check(event.value).is_good:
+            self._say("One moment …")
+            self._ask(partial(self._act, event.value), self._end)
+
+    def _end(self, got: Any) -> None:  # noqa: ANN401  whatever the action gives
+        if not self.is_attached:
+            return
+        if isinstance(got, FlopsError):
+            self._say(f"✗ {got.message} {got.remedy}")
+        else:
+            self.dismiss(got)
+
+    def _say(self, text: str) -> None:
+        self.query_one("#verdict", Static).update(Text(printable_lines(text)))
 
 
-def verdict_on(name: str) -> tuple[bool, str]:
-    """Whether a name leads to a valid SLA, and what is to be said of it."""
+def check_project_sla(name: str) -> Verdict:
+    """Whether a name leads to a valid project SLA."""
+    return _check_sla(name, "projects", _praise_of_project)
+
+
+def check_mock_data_sla(name: str) -> Verdict:
+    """Whether a name leads to a valid mock-data SLA."""
+    return _check_sla(name, "mocks", _praise_of_mock_data)
+
+
+def faults_of(error: InvalidSlaError) -> list[str]:
+    """What is wrong with an SLA, one line for each fault."""
+    return [printable(f"✗ {fault.path or 'SLA'}: {fault.message} {fault.hint}".rstrip()) for fault in error.errors]
+
+
+def _check_sla(name: str, kind: SlaKind, praise: Callable[[bytes], str]) -> Verdict:
     if not name.strip() or name == "-":
-        return False, "Enter starts it, Esc does not."
+        return Verdict(is_good=False, text="Esc closes this.")
     try:
-        sla = parse_project_sla(load_sla(name).content)
+        return Verdict(is_good=True, text=f"✓ valid: {praise(load_sla(name, kind).content)} Enter starts it.")
     except InvalidSlaError as error:
-        faults = [f"✗ {fault.path or 'SLA'}: {fault.message} {fault.hint}".rstrip() for fault in error.errors]
-        return False, "\n".join(map(printable, faults))
+        return Verdict(is_good=False, text="\n".join(faults_of(error)))
     except FlopsError as error:
-        return False, printable(f"✗ {error.message} {error.remedy}")
-    rounds = sla.training_configuration.training_rounds
-    return True, printable(f"✓ valid: {sla.ml_repo_url}, {rounds} rounds, for {sla.customer_id}. Enter starts it.")
+        return Verdict(is_good=False, text=f"✗ {error.message} {error.remedy}")
+
+
+def _praise_of_project(content: bytes) -> str:
+    sla = parse_project_sla(content)
+    return f"{sla.ml_repo_url}, {sla.training_configuration.training_rounds} rounds, for {sla.customer_id}."
+
+
+def _praise_of_mock_data(content: bytes) -> str:
+    wanted = parse_mock_data_sla(content).mock_data_configuration
+    return f"{wanted.dataset_name} in {wanted.number_of_partitions} parts with the tag {wanted.data_tag}."

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -10,52 +9,13 @@ from tests.doubles.tui import ID, Desk, entry, status
 
 pytest.importorskip("textual")
 
-from textual.widgets import DataTable, Static
-
-from flops.tui.app import FlopsApp
-from flops.tui.feed import Feed
-from flops.tui.inbox_view import InboxView
+from tests.unit.tui.playing import SMALL, drawn, lines, play, shown, until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from textual.pilot import Pilot
 
     from flops.adapters.memory_bus import MemoryBroker
-
-WITHIN_S = 10.0
-SMALL = (80, 24)
-
-
-def play(desk: Desk, part: Callable[[FlopsApp, Pilot[None]], Awaitable[None]], size: tuple[int, int] = SMALL) -> None:
-    """Let somebody use the interface."""
-
-    async def run() -> None:
-        feed = Feed(desk.link())
-        app = FlopsApp(feed, caller="ada", begin=lambda _: ID)
-        try:
-            async with app.run_test(size=size) as pilot:
-                await until(pilot, lambda: not desk.listed or app.query_one(DataTable).row_count == len(desk.listed))
-                await part(app, pilot)
-        finally:
-            feed.close()
-
-    asyncio.run(run())
-
-
-async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline
-        await pilot.pause(0.02)
-
-
-def lines(app: FlopsApp) -> list[int]:
-    return [shown["sequence"] for shown in app.screen_stack[0].query_one(InboxView).lines]
-
-
-def shown(app: FlopsApp, name: str) -> str:
-    return str(app.screen.query_one(name, Static).content)
+    from flops.tui.app import FlopsApp
 
 
 def test_a_late_start_shows_the_whole_inbox_and_filters_it(desk: Desk) -> None:
@@ -69,11 +29,6 @@ def test_a_late_start_shows_the_whole_inbox_and_filters_it(desk: Desk) -> None:
         assert len(lines(app)) == 30
 
     play(desk, part)
-
-
-def drawn(app: FlopsApp) -> str:
-    """The text of the screen as it is drawn."""
-    return app.export_screenshot().replace("&#160;", " ")
 
 
 @pytest.mark.parametrize("size", [SMALL, (200, 50)])
@@ -143,22 +98,6 @@ def test_a_file_is_checked_while_it_is_typed(desk: Desk) -> None:
         await pilot.press("escape")
 
     play(desk, part)
-
-
-def test_rounds_services_and_the_sla_have_tabs(desk: Desk) -> None:
-    round_1 = {"round": 1, "rounds": 2, "accuracy": 0.5, "loss": 1.0, "duration_s": 1.0, "participants": [{}, {}]}
-    desk.listed, desk.kept = [status(entries=1)], [entry(1, event_type="round.finished", data=round_1)]
-    instance = {"id": "learner-x.0", "state": "running", "node": "n1"}
-    services = [{"name": "learner-x", "role": "learner", "instances": [instance]}]
-    desk.replies = {"project": {"sla": {"customerID": "Ada"}, "services": services}, "logs": {"text": "hello"}}
-
-    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: lines(app) == [1])
-        for key, name, text in (("2", "training", "50.00%"), ("3", "services", "hello"), ("4", "sla", "Ada")):
-            await pilot.press(key)
-            await until(pilot, lambda: text in shown(app, f"#{name}-text"))  # noqa: B023  waited for at once
-
-    play(desk, part, (200, 50))
 
 
 async def seconds_of_a_key(pilot: Pilot[None]) -> float:

@@ -7,9 +7,9 @@ import pytest
 from tests.brokers import wait_until
 from tests.doubles.tui import ID, Desk, entry, status
 
-from flops.tui.entries import Entries, full_text, line_of, markdown_of, matches
+from flops.tui.entries import Entries, full_text, line_of, markdown_of, matches, span
 from flops.tui.feed import Feed
-from flops.tui.projects import Projects, row_of, span, stage_line
+from flops.tui.projects import Projects, row_of
 from flops.tui.watching import Watching
 
 if TYPE_CHECKING:
@@ -121,12 +121,6 @@ def test_what_a_person_reads_of_a_project() -> None:
 )
 def test_lengths_of_time(seconds: float, text: str) -> None:
     assert span(seconds) == text
-
-
-def test_stages_with_their_durations() -> None:
-    entries = [entry(1, stage="checking"), entry(61, stage="building"), entry(91, stage="completed")]
-    assert stage_line(entries, "completed") == "✓ checking 1m00s → ✓ building 30s → ✓ completed"
-    assert stage_line(entries[:2], "completed") == "✓ checking 1m00s → ✓ building 0s → ✓ completed"
 
 
 def test_an_entry_opens_with_everything_and_obeys_nothing() -> None:
