@@ -81,8 +81,12 @@ class OutboxKeeper:
             return self._confirmed.wait_for(self._is_all_confirmed, timeout_s)
 
     def _is_all_confirmed(self) -> bool:
-        self._forget_confirmed()
-        return not self._outbox.unconfirmed(self._project_id, 1)
+        try:
+            self._forget_confirmed()
+            return not self._outbox.unconfirmed(self._project_id, 1)
+        except StoreUnavailableError as error:  # its disk is full, say
+            log.warning("what is confirmed cannot be forgotten yet", extra={"reason": error.reason})
+            return False
 
     def close(self) -> None:
         """Stop listening; what is unconfirmed stays in the outbox."""

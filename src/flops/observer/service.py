@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -12,11 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flops.delivery.publisher import OutboxKeeper, Unconfirmed
 from flops.delivery.rates import Noise
-from flops.errors import FlopsError, StoppingError, StoreUnavailableError, UndecodableMessageError
+from flops.errors import (
+    BrokerUnreachableError,
+    FlopsError,
+    StoppingError,
+    StoreUnavailableError,
+    UndecodableMessageError,
+)
+from flops.observer.chapters import ends_a_chapter, is_last_word
 from flops.observer.inbox import Inbox, InboxStore
+from flops.observer.question import Question, page_of
 from flops.project.state import Phase
-from flops.wire.envelope import Envelope, decode_envelope, envelope_of
-from flops.wire.events import MANAGER, PhaseEntered, ProjectCancelled, ProjectCompleted, ProjectFailed, Warned
+from flops.wire.envelope import Envelope, decode_envelope
+from flops.wire.events import Warned
 from flops.wire.limits import EVENT
 from flops.wire.requests import ReadEvents, ReadInbox
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 
     from flops.delivery.requests import RequestClient
     from flops.delivery.service import ServiceContext
+    from flops.observer.question import Page
     from flops.ports import Delivery
 
 log = logging.getLogger(__name__)
@@ -39,7 +47,6 @@ READ_AT_ONCE_BYTES: Final = 1_000_000
 PAGE: Final = 500
 PATIENCE_S: Final = 60.0
 BEHIND: Final = "Some of what happened is missing here for {:g} s by now. It follows as soon as the manager tells it."
-LAST_WORDS: Final = frozenset({ProjectCompleted.type, ProjectFailed.type, ProjectCancelled.type})
 
 
 class ObserverStore(InboxStore, Unconfirmed, Protocol):
@@ -73,11 +80,11 @@ class Observer:
         )
         self._noise = Noise(log, "event ignored")
         self._position = 0
-        self._is_behind = False
+        self._is_behind, self._times_behind = False, 0
         self._has_caught_up = False
         self._behind_since: float | None = None
         self._look_at, self._look_again_s = 0.0, WAIT_S
-        self._question: _Question | None = None
+        self._question: Question | None = None
         self._is_answered = True
         self._is_status_told, self._status_at = True, 0.0
 
@@ -109,6 +116,7 @@ class Observer:
         is_complete = False
         while not self._context.stopping.is_set() and not is_complete:
             is_complete = self._keeper.wait_confirmed(WAIT_S)
+            self._tell_status_if_due()
         self._keeper.close()
         return is_complete
 
@@ -154,14 +162,19 @@ class Observer:
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
             envelope = decode_envelope(topic, payload, EVENT)
-            if _ends_a_chapter(envelope) and self._is_answered:
+            if ends_a_chapter(envelope) and self._is_answered:
                 self._catch_up()
-            if self._inbox.is_early(envelope) or (_ends_a_chapter(envelope) and not self._is_answered):
-                self._is_behind, self._look_at = True, 0.0  # the manager has it, and all that led to it
-            elif not (self._is_behind and _is_last_word(envelope)):
+            if self._inbox.is_early(envelope) or (ends_a_chapter(envelope) and not self._is_answered):
+                self._put_aside()
+            elif not (self._is_behind and is_last_word(envelope)):
                 self._read(envelope)
         except UndecodableMessageError as error:
             self._noise.hear(error.topic, error.reason)
+
+    def _put_aside(self) -> None:
+        """Leave an event to the manager, which has it and all that led to it, or will have soon."""
+        self._is_behind, self._look_at, self._look_again_s = True, 0.0, WAIT_S
+        self._times_behind += 1
 
     def _restore(self) -> None:
         """Take over what an inbox before this one has told, if there was one: its disk may have been lost."""
@@ -181,7 +194,7 @@ class Observer:
     def _catch_up(self) -> None:
         """Read what the manager has of this project, from where the last catching up ended; waits for its answers."""
         self._save()
-        while not self._context.stopping.is_set() and self._take_in(self._ask()):
+        while not self._context.stopping.is_set() and self._take_in(self._ask(), self._times_behind):
             continue
 
     def _look(self) -> None:
@@ -190,31 +203,34 @@ class Observer:
         if question is None:
             if time.monotonic() >= self._look_at:
                 self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_S)
-                self._question = _Question(self._ask)
+                self._question = Question(self._ask, self._times_behind)
         elif question.is_over:
             self._question = None
-            if self._take_in(question.answer):
+            if self._take_in(question.answer, question.times_behind):
                 self._look_at = 0.0
 
-    def _ask(self) -> dict[str, Any] | None:
+    def _ask(self) -> Page | None:
         question = ReadEvents(project_id=self._project_id, after=self._position, limit=PAGE)
         try:
-            return self._requests.ask("events", question, CATCH_UP_TIMEOUT_S)
+            return page_of(self._requests.ask("events", question, CATCH_UP_TIMEOUT_S))
         except FlopsError as error:
             log.warning("cannot catch up", extra={"reason": str(error)})
             return None
 
-    def _take_in(self, answer: dict[str, Any] | None) -> bool:
-        """Read what the manager has answered, if it has; returns whether there is more to ask for."""
-        self._is_answered = answer is not None
-        if answer is None:
+    def _take_in(self, page: Page | None, times_behind: int) -> bool:
+        """Read what the manager has answered, if it has; returns whether there is more to ask for.
+
+        There is, too, if an event was put aside since it was asked: the answer may be older.
+        """
+        self._is_answered = page is not None
+        if page is None:
             self._is_behind, self._look_at = True, time.monotonic() + WAIT_S
             return False
-        for item in answer["events"]:
-            self._read(envelope_of("request/events", item["envelope"]))
+        for _, envelope in page.events:
+            self._read(envelope)
         self._save()
-        self._position = max([self._position, *(int(item["position"]) for item in answer["events"])])
-        if answer["more"]:
+        self._position = max([self._position, *(position for position, _ in page.events)])
+        if page.more or times_behind != self._times_behind:
             return True
         self._is_behind, self._has_caught_up = False, True
         self._look_at = time.monotonic() + self._look_again_s
@@ -256,7 +272,7 @@ class Observer:
             return
         with self._keeper.sending:
             for entry in self._inbox.save():
-                self._context.bus.publish(self._topic, entry)
+                self._tell(self._topic, entry)
         self._is_status_told = False
         self._tell_status_if_due()
 
@@ -270,35 +286,14 @@ class Observer:
         status = self._inbox.status_envelope(datetime.now(UTC))
         if status is not None:
             topic = self._context.topics.project_status(self._project_id)
-            self._context.bus.publish(topic, status.encode(), retain=True)
+            self._is_status_told = self._tell(topic, status.encode(), retain=True)
 
-
-class _Question:
-    """What is asked by a thread of its own, which nobody has to wait for."""
-
-    def __init__(self, ask: Callable[[], dict[str, Any] | None]) -> None:
-        self.answer: dict[str, Any] | None = None
-        self._ask = ask
-        self._thread = threading.Thread(target=self._run, name="question", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the answer is there, or that there is none."""
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        self.answer = self._ask()
-
-
-def _ends_a_chapter(envelope: Envelope) -> bool:
-    """Whether everything that led to this event is in the manager's hands, and some of it may not have been heard.
-
-    Nothing shows that the last events of a source are missing: an observer that was not there yet when they were told
-    would end without them.
-    """
-    return envelope.source == MANAGER and (envelope.type == PhaseEntered.type or _is_last_word(envelope))
-
-
-def _is_last_word(envelope: Envelope) -> bool:
-    return envelope.source == MANAGER and envelope.type in LAST_WORDS
+    def _tell(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish, if the broker can take it; else an entry is told by its keeper, and the status soon."""
+        try:
+            self._context.bus.publish(topic, payload, retain=retain)
+        except BrokerUnreachableError as error:
+            log.warning("what was to be told waits for the broker", extra={"reason": error.reason})
+            self._status_at = time.monotonic() + WAIT_S
+            return False
+        return True

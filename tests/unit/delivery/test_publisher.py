@@ -217,6 +217,26 @@ def test_confirmations_of_others_do_not_touch_the_outbox(
     assert set(confirmed) <= {0, 1, 2}
 
 
+def test_whoever_waits_while_the_disk_is_full_waits_on(
+    start: Callable[[], EventPublisher],
+    manager: MemoryBus,
+    topics: Topics,
+    outbox: SqliteOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: str, __: int) -> None:
+        raise StoreUnavailableError("here", "the disk is full")
+
+    publisher = start()
+    publisher.publish(Warned(message="hm"))
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "confirm", refuse)
+        confirm(manager, topics, {SOURCE: 1})
+        wait_until(lambda: publisher._keeper is not None and publisher._keeper._watermark == 1)
+        assert not publisher.wait_confirmed(0.1)
+    assert publisher.wait_confirmed(10)
+
+
 def test_a_stream_of_confirmations_costs_few_writes(
     start: Callable[[], EventPublisher],
     manager: MemoryBus,
