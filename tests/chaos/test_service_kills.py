@@ -58,6 +58,7 @@ def test_a_build_goes_on_whoever_is_killed(
     stage.set_up().hold("clone")
     project = start(stage.sla(rounds=1, ml_repo_url=stage.slow_url))
     stage.await_cloning()
+    project.await_entry("phase.entered", "Building")  # whoever follows it is connected
     died = time.monotonic()
     kill_and_await(house, project.service(killed) if killed == "builder" else killed)
     if killed == "builder":
