@@ -160,7 +160,12 @@ def damage_of_store(settings: Settings) -> str:
 
 
 def registry(settings: Settings) -> Iterator[Finding]:
-    """Whether the images of this machine can be listed."""
+    """Whether the images of this machine can be listed, and others be made."""
+    place = settings.home / "images"
+    if place.exists() and not (place.is_dir() and os.access(place, os.R_OK | os.W_OK | os.X_OK)):
+        remedy = f"It has to be a folder that you may read and write: ls -ld {place}"
+        yield Finding("fault", "registry", f"{place} cannot be used", remedy)
+        return
     try:
         images = adapters.registry(settings).images()
     except (FlopsError, OSError) as error:

@@ -134,6 +134,12 @@ def test_a_store_that_is_damaged_or_none_is_found(
     assert "store" in subjects(diagnose()["fault"])
 
 
+def test_images_that_cannot_be_kept_are_found(diagnose: Callable[[], Levels], tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "images").touch()
+    assert "registry" in subjects(diagnose()["fault"])
+
+
 def test_a_home_that_nobody_can_write_to_is_found(
     diagnose: Callable[[], Levels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
