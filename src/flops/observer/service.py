@@ -115,8 +115,9 @@ class Observer:
         self._publish_status()
         is_complete = False
         while not self._context.stopping.is_set() and not is_complete:
-            is_complete = self._keeper.wait_confirmed(WAIT_S)
-            self._tell_status_if_due()
+            is_complete = self._keeper.wait_confirmed(WAIT_S) and self._is_status_told
+            if not self._is_status_told and not self._context.stopping.wait(STATUS_EVERY_S):
+                self._publish_status()
         self._keeper.close()
         return is_complete
 
