@@ -195,11 +195,13 @@ class Succession:
     def _adopt(self, former: str) -> None:
         """Take care of another manager's projects from now on, beginning with what it has left undone."""
         with self._projects.halted():
-            was_in_doubt, self._projects.is_in_doubt = self._projects.is_in_doubt, True
-            adopted = set(self._store.adopt(former, self._lease.manager))
-            pending: Sequence[PendingItem] = self._store.pending(self._lease.manager) if adopted else []
+            try:
+                adopted = set(self._store.adopt(former, self._lease.manager))
+                pending: Sequence[PendingItem] = self._store.pending(self._lease.manager) if adopted else []
+            except FlopsError:
+                self._projects.is_in_doubt = True
+                raise
             self._lanes.put([item for item in pending if item.project_id in adopted])
-            self._projects.is_in_doubt = was_in_doubt
         if adopted:
             log.warning("projects adopted", extra={"former": former, "projects": len(adopted)})
         if adopted or former:
