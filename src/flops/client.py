@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.bootstrap import adapters
+from flops.cli.data import provide
 from flops.cli.inbox import ENDED, follow, history
 from flops.cli.session import ASK_TIMEOUT_S, Session
 from flops.configuration import CHOICE, Choice
@@ -21,7 +22,7 @@ from flops.wire.requests import (
     RetryProject,
     ShowProject,
 )
-from flops.wire.sla import parse_project_sla
+from flops.wire.sla import parse_mock_data_sla, parse_project_sla
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from flops.inference.client import Array
+    from flops.wire.events import MockDataProvided
 
 LOOK_S: Final = 0.5
 DELETE_TIMEOUT_S: Final = 60.0
@@ -60,6 +62,11 @@ class Client:
     def project(self, name: str) -> Project:
         """A project by its id, the beginning of one, its repository's name, or ``@latest``."""
         return Project(self, self.session.project_id(name))
+
+    def mock_data(self, sla: str | Mapping[str, Any]) -> MockDataProvided:
+        """Put partitions of a public dataset on the learner nodes, as a mock-data SLA says, and wait for it."""
+        content = load_sla(sla, "mocks").content if isinstance(sla, str) else dict(sla)
+        return provide(self.session, parse_mock_data_sla(content))
 
     def data(self) -> dict[str, dict[str, int]]:
         """How many examples each node holds under each tag."""

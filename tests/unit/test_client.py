@@ -1,12 +1,10 @@
-"""FLOps from Python: the verbs of the command line, and the examples of its page."""
+"""FLOps from Python: the verbs of the command line; tests/system/test_command_line.py does what its page says."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,11 +16,10 @@ from flops.errors import InvalidSlaError, NoAnswerError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from flops.adapters.memory_bus import MemoryBroker
     from flops.ports import Bus
-
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-from-python.md"
 
 
 def entry(sequence: int, event_type: str) -> dict[str, Any]:
@@ -53,18 +50,22 @@ def manager(memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, tmp_pa
     thread.join(10)
 
 
-def test_the_examples_of_the_page_work(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
-    assert manager
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(block, names)  # noqa: S102  it is our own page
-    assert capsys.readouterr().out.splitlines() == [
-        "info told",
-        "info told",
-        "completed 0.97222",
-        "runs:/1/model 0.97222",
-        f"{[ID, OTHER_ID]} {{'local': {{'digits': 1797}}}}",
-    ]
+def test_a_project_is_followed_waited_for_and_its_model_found(manager: Manager) -> None:
+    with flops.Client() as client:
+        project = client.start("digits_sklearn_small")
+        assert [entry.event_type for entry in project.events()] == ["project.accepted", "project.completed"]
+        assert [entry.sequence for entry in project.events(wait=False)] == [1, 2]
+        assert project.wait(timeout_s=5).phase == "completed"
+        assert (project.model().uri, project.model().accuracy) == ("runs:/1/model", 0.97222)
+        assert [item.id for item in client.projects()] == [ID, OTHER_ID]
+        assert client.data() == {"local": {"digits": 1797}}
+    assert manager.heard[0][0] == "start"
+
+
+def test_mock_data_are_checked_before_anything_is_asked_for(manager: Manager) -> None:
+    with flops.Client() as client, pytest.raises(InvalidSlaError):
+        client.mock_data({"mock_data_configuration": {}})
+    assert manager.heard == []
 
 
 def test_what_goes_wrong_is_an_error_with_its_facts(manager: Manager) -> None:

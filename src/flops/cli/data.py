@@ -38,6 +38,7 @@ def mock_data(file: str, *, as_json: bool) -> None:
     """
     sla = parse_mock_data_sla(load_sla(file, "mocks").content)
     with session() as opened:
+        say(f"Providing {sla.mock_data_configuration.dataset_name} …")
         provided = provide(opened, sla)
 
     print_result(provided.model_dump(), as_json=as_json, render=lambda: click.echo(told_of(provided)))
@@ -58,7 +59,6 @@ def provide(opened: Session, sla: MockDataSla) -> MockDataProvided:
     events = opened.bus.subscribe(opened.topics.project_events())
     document = sla.model_dump(mode="json", by_alias=True)
     request = opened.ask("mock-data", ProvideMockData(sla=document))
-    say(f"Providing {sla.mock_data_configuration.dataset_name} …")
     return _await_data(events, opened.topics.project_events(request["request_id"]), request["service"])
 
 

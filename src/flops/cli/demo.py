@@ -94,6 +94,7 @@ def _provide(opened: Session, wanted: MockDataSla) -> None:
     if any(tag in tags for tags in there.values()):
         say(f"Data with the tag '{tag}' are there already.")
     else:
+        say(f"Providing {wanted.mock_data_configuration.dataset_name} …")
         provided = provide(opened, wanted)
         say(f"{provided.examples:,} examples in {sum(map(len, provided.partitions.values()))} partitions.")
 
