@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from flops.adapters.docker_engine.engine import BROKER_ALIAS
+from flops.errors import DeploymentRefusedError
+from flops.project.deployment import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from flops.settings import Settings
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# The others need images of ML repositories, or listen where no other container reaches them.
+_AT_HOME_IN_CONTAINERS: Final = frozenset({Role.OBSERVER})
 # Paths of this machine, what is told to each container by itself, and what only managers need.
 _NOT_PASSED: Final = frozenset(
     {
@@ -26,8 +30,17 @@ _NOT_PASSED: Final = frozenset(
 
 
 def image_of(spec: ServiceSpec, settings: Settings) -> str:
-    """The image of a service: its own, or that of its role in the version that this is."""
-    return spec.image or f"{settings.docker_images}/{spec.role}:{version('flops-fl')}"
+    """The image of a service: its own, or that of its role in the version that this is.
+
+    Raises:
+        DeploymentRefusedError: it would be of no use in a container.
+    """
+    if spec.image:
+        return spec.image
+    if spec.role not in _AT_HOME_IN_CONTAINERS:
+        reason = f"services of the role {spec.role} cannot run in containers yet"
+        raise DeploymentRefusedError(spec.name, reason, remedy="Run them as processes: FLOPS_ORCHESTRATOR=local.")
+    return f"{settings.docker_images}/{spec.role}:{version('flops-fl')}"
 
 
 def environment_of(environment: Mapping[str, str], settings: Settings) -> dict[str, str]:

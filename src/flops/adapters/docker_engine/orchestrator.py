@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _MAX_LOG_LINES: Final = 100_000
-_LOOK_S: Final = 0.25  # how soon a change is seen that another process has recorded
+_LOOK_S: Final = 0.5  # how soon a change is seen that another process has recorded
 
 
 class DockerOrchestrator:
@@ -139,11 +139,15 @@ class DockerOrchestrator:
         """The changes after a cursor, at most a hundred at a time; of an old cursor those that are still kept."""
         self._supervisor.begin()
         deadline = time.monotonic() + timeout_s
-        while not (found := self._state.changes(after)) and (left_s := deadline - time.monotonic()) > 0:
-            self._state.wait(min(left_s, _LOOK_S))
-        if not found:
-            self._engine.ping()
-        return found
+        while True:
+            writes = self._state.writes
+            if found := self._state.changes(after):
+                return found
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                self._engine.ping()
+                return []
+            self._state.wait(writes, min(left_s, _LOOK_S))
 
     def _load(self) -> Counter[str]:
         instances = (instance for service in self._state.services() for instance in service.instances)

@@ -70,7 +70,7 @@ class State:
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
         self._file.migrate((_TABLES,))
-        self._changed = threading.Condition()
+        self._changed, self._writes = threading.Condition(), 0
         fact = (_INSTALLATION, secrets.token_hex(4))
         self._file.write("INSERT OR IGNORE INTO facts VALUES (?, ?)", *fact)
 
@@ -78,10 +78,15 @@ class State:
         """Release the file."""
         self._file.close()
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait until this process has written something."""
+    @property
+    def writes(self) -> int:
+        """How often this process has written a change."""
+        return self._writes
+
+    def wait(self, writes: int, timeout_s: float) -> None:
+        """Wait until this process has written a change more often than that."""
         with self._changed:
-            self._changed.wait(timeout_s)
+            self._changed.wait_for(lambda: self._writes > writes, timeout_s)
 
     # --- reading
 
@@ -220,6 +225,7 @@ class State:
 
     def _wake(self) -> None:
         with self._changed:
+            self._writes += 1
             self._changed.notify_all()
 
 

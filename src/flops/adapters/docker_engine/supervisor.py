@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKERS: Final = 8
-LOOK_S: Final = 0.25  # how soon a service is seen that another process has deployed, and a lock that became free
+LOOK_S: Final = 0.5  # how soon a service is seen that another process has deployed, and a lock that became free
 RETRY_S: Final = 1.0
 TAIL_LINES: Final = 40
 TAIL_BYTES: Final = 8192
@@ -109,10 +109,10 @@ class Supervisor:
             for instance in ready:
                 del self._due[instance]
             self._busy.update(ready)
-            next_due = min(self._due.values(), default=now + LOOK_S)
+            waiting_for = [due for name, due in self._due.items() if name not in self._busy]
         for instance in ready:
             workers.submit(self._work_on, instance)
-        return max(0.0, min(LOOK_S, next_due - now))
+        return max(0.0, min([LOOK_S, *(due - now for due in waiting_for)]))
 
     def _work_on(self, instance: str) -> None:
         again_s: float | None = RETRY_S

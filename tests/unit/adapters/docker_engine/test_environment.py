@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flops.adapters.docker_engine.environment import broker_url_inside, credentials_of, environment_of, image_of
+from flops.errors import DeploymentRefusedError
 from flops.project.deployment import App, Role, ServiceSpec
 from flops.settings import Settings
 
@@ -54,3 +55,9 @@ def test_a_role_runs_from_the_image_of_this_version_unless_it_has_its_own() -> N
     assert image_of(spec, SETTINGS) == f"flops/observer:{version('flops-fl')}"
     own = ServiceSpec("aggr1", App("Ada", "proj1"), Role.AGGREGATOR, image="ada/digits/aggregator:1")
     assert image_of(own, SETTINGS) == "ada/digits/aggregator:1"
+
+
+def test_a_role_that_would_be_of_no_use_is_refused() -> None:
+    spec = ServiceSpec("builder1", App("Ada", "proj1"), Role.BUILDER)
+    with pytest.raises(DeploymentRefusedError, match="the role builder cannot run in containers yet"):
+        image_of(spec, SETTINGS)
