@@ -17,12 +17,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.integration.tui.burst import keys_during_a_burst, percentile_99
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from tests.bench.table import Table
+    from tests.brokers import BrokerProcess
     from tests.system.installation import Installation
+
+    from flops.wire.topics import Topics
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
@@ -104,3 +109,12 @@ def test_the_terminal_interface_is_seen_nearly_as_soon_as_an_empty_one(
     )
     detail = f"{ours_s * 1000:.0f} ms / {empty_s * 1000:.0f} ms"
     table.at_most("flops tui, first paint, against an empty app", ours_s / empty_s, 2, "x", detail=detail)
+
+
+def test_keys_of_the_terminal_interface_are_answered_during_a_burst(
+    mosquitto: BrokerProcess, topics: Topics, table: Table, tmp_path: Path
+) -> None:
+    latencies = keys_during_a_burst(mosquitto, topics, tmp_path, 5000)
+    name = "flops tui, a key while 20,000 entries a minute arrive"
+    detail = f"{len(latencies.waited_s)} keys, 99 % {percentile_99(latencies.waited_s) * 1000:.0f} ms"
+    table.at_most(name, statistics.median(latencies.waited_s) * 1000, 50, " ms", detail=detail)

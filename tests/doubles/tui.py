@@ -16,6 +16,8 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
+    from tests.brokers import BrokerProcess
+
     from flops.adapters.memory_bus import MemoryBroker
     from flops.ports import Bus
     from flops.wire.requests import Message
@@ -58,7 +60,7 @@ class MemoryLink:
 class Desk:
     """Answers as the manager does, and publishes as an observer does."""
 
-    broker: MemoryBroker
+    broker: MemoryBroker | BrokerProcess
     topics: Topics = field(default_factory=Topics)
     kept: list[dict[str, Any]] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LISTEN_S: Final = 0.2
 ASK_S: Final = 8.0
 PAGE: Final = 500
-LATEST: Final = 2000
+LATEST: Final = 300  # ten times a second; more at once would keep a key waiting that is pressed meanwhile
 
 
 class Link(Protocol):
