@@ -40,7 +40,7 @@ class RequestClient:
         self._bus, self._topics, self._client_id = bus, topics, client_id
         self._reply_topic = topics.reply(client_id)
         self._replies = bus.subscribe(self._reply_topic)
-        self._lock = threading.Lock()
+        self._lock, self._is_closed = threading.Lock(), False
 
     def ask(self, name: str, message: Message | Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send ``request/<name>`` and return the answer's data. The message may be what its model would dump.
@@ -79,7 +79,7 @@ class RequestClient:
         )
         deadline, answer = time.monotonic() + timeout_s, None
         with self._lock:
-            while answer is None and (now := time.monotonic()) < deadline:
+            while answer is None and (now := time.monotonic()) < deadline and not self._is_closed:
                 self._bus.publish(topic, question.encode())
                 answer = self._await(question.correlation_id, min(deadline, now + ASK_AGAIN_S))
         if answer is None:
@@ -90,7 +90,8 @@ class RequestClient:
         return answer.data
 
     def close(self) -> None:
-        """Stop listening for answers."""
+        """Stop listening for answers; whoever waits for one waits no longer."""
+        self._is_closed = True
         self._replies.close()
 
     def _await(self, correlation_id: str, deadline: float) -> Answer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,6 +109,18 @@ def test_a_refusal_is_raised_with_its_words(
 def test_nobody_answers(client: RequestClient, topics: Topics) -> None:
     with pytest.raises(NoAnswerError, match=topics.request("apps")):
         client.ask("apps", ListApps(), 0.05)
+
+
+def test_who_asks_while_the_client_is_closed_waits_no_longer(
+    client: RequestClient, server: MemoryBus, topics: Topics
+) -> None:
+    questions = server.subscribe(topics.request("apps"))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.ask, "apps", ListApps(), 60)
+        assert questions.receive(10) is not None
+        client.close()
+        assert isinstance(asked.exception(10), NoAnswerError)
+    assert questions.receive(0.1) is None
 
 
 @pytest.mark.parametrize(("sent", "as_text"), [(b"42", "42"), (b"\x00\xff", ""), (b"4" * 257, "")])
