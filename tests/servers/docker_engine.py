@@ -30,8 +30,12 @@ STOP_S: Final = 30.0
 IMAGE: Final = "flops-test/busybox:1"
 CGROUPS: Final = Path("/sys/fs/cgroup")
 PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/bin"])
-NAMESPACES: Final = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-NEEDED: Final = ("dockerd", "docker-init", "containerd", "runc", "iptables", "unshare", "nsenter", "busybox")
+# They end with whoever holds them, and the holder with the test run, even if that is killed.
+NAMESPACES: Final = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
+NEEDED: Final = ("dockerd", "docker-init", "containerd", "runc", "iptables", "setpriv", "unshare", "nsenter", "busybox")
 
 
 class GivenEngine:
