@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import DataTable, Footer, Input, Static, TabbedContent, TabPane
+from textual.widgets import DataTable, Footer, Input, Static, TabbedContent, TabPane, Tabs
 
 from flops.errors import FlopsError
 from flops.tui.details import sla_text, status_text
@@ -202,6 +202,8 @@ class FlopsApp(Steering):
 
     def action_tab(self, name: str) -> None:
         """Open a tab, and let the keys go there."""
+        # A tab that is left must not keep the focus: Textual would open it again.
+        self.query_one(Tabs).focus()
         self.query_one(TabbedContent).active = name
         if name == "inbox":
             self._inbox.focus()

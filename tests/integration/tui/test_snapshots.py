@@ -16,6 +16,7 @@ pytest.importorskip("textual")
 
 from tests.integration.tui.seat import drawn, lines
 from tests.unit.tui.playing import play
+from textual.widgets import TabbedContent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,3 +121,15 @@ def test_a_screen_looks_as_it_did(desk: Desk, name: str) -> None:
         )
 
     play(desk, part, size)
+
+
+def test_every_tab_leads_to_every_other(desk: Desk) -> None:
+    tabs = dict(zip("12345", ("inbox", "training", "services", "sla", "status"), strict=True))
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        for key in "1213141523242534351":
+            await pilot.press(key)
+            await pilot.pause(0.1)
+            assert app.query_one(TabbedContent).active == tabs[key], key
+
+    play(desk, part, WIDE)
