@@ -349,8 +349,8 @@ class Orchestrator(Protocol):
     def apps(self) -> list[App]:
         """All apps."""
 
-    def services(self, app: App | None = None) -> list[Service]:
-        """All services, or those of one app, with their instances."""
+    def services(self, app: App | None = None, *, project_id: str = "") -> list[Service]:
+        """All services, or those of one app or of one project, with their instances."""
 
     def logs(self, name: str, *, tail_lines: int) -> str:
         """The end of the output of an instance, or of a service's first instance, also after its removal.

@@ -148,9 +148,10 @@ class ScriptedOrchestrator:
         with self._changed:
             return sorted([user, name] for user, name in self._apps)
 
-    def services(self) -> list[Json]:
+    def services(self, project_id: str = "") -> list[Json]:
         with self._changed:
-            return [deployed.document for deployed in self._services.values()]
+            deployed = [item for item in self._services.values() if project_id in {"", item.record["project_id"]}]
+            return [item.document for item in deployed]
 
     def log_of(self, name: str) -> str | None:
         return self._logs.get(name)

@@ -266,6 +266,15 @@ def test_a_second_service_of_the_same_name_changes_nothing(orchestrator: Orchest
     assert "second" not in orchestrator.logs(spec.name, tail_lines=10)
 
 
+def test_the_services_of_one_project_are_found_alone(orchestrator: Orchestrator, app: App) -> None:
+    mine, other = (replace(service(app, "exec sleep 60"), project_id=project) for project in ("a" * 24, "b" * 24))
+    for spec in (mine, other):
+        orchestrator.deploy(spec)
+    assert [found.name for found in orchestrator.services(project_id="a" * 24)] == [mine.name]
+    assert {found.name for found in orchestrator.services(app)} == {mine.name, other.name}
+    assert orchestrator.services(project_id="c" * 24) == []
+
+
 def test_undeploying_leaves_nothing_running(stage: Stage, app: App) -> None:
     spec = service(app, "sleep 61 & (setsid sleep 62 &) ; echo up; wait")
     stage.orchestrator.deploy(spec)

@@ -60,9 +60,10 @@ class FakeOrchestrator:
     def apps(self) -> list[App]:
         return list(self._apps)
 
-    def services(self, app: App | None = None) -> list[Service]:
+    def services(self, app: App | None = None, *, project_id: str = "") -> list[Service]:
         running = InstanceState.RUNNING
-        found = [spec for spec in self.deployed.values() if app in {None, spec.app}]
+        specs = [spec for spec in self.deployed.values() if project_id in {"", spec.project_id}]
+        found = [spec for spec in specs if app in {None, spec.app}]
         return [_service(spec, self._states.get(spec.name, running)) for spec in found]
 
     def logs(self, name: str, *, tail_lines: int) -> str:

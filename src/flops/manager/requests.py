@@ -157,7 +157,7 @@ class Requests:
         return record
 
     def _show(self, record: ProjectRecord) -> dict[str, Any]:
-        services = [item for item in self._orchestrator.services() if item.project_id == record.project.id]
+        services = self._orchestrator.services(project_id=record.project.id)
         return {
             "status": record.status.model_dump(),
             "sla": record.project.sla,

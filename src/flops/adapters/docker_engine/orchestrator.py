@@ -123,10 +123,10 @@ class DockerOrchestrator:
         """All apps, sorted."""
         return self._state.apps()
 
-    def services(self, app: App | None = None) -> list[Service]:
-        """All services, or those of one app."""
+    def services(self, app: App | None = None, *, project_id: str = "") -> list[Service]:
+        """All services, or those of one app or of one project."""
         self._engine.ping()
-        return self._state.services(app)
+        return self._state.services(app, project_id)
 
     def logs(self, name: str, *, tail_lines: int) -> str:
         """The end of the output of an instance, or of a service's first instance."""

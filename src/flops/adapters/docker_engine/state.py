@@ -100,11 +100,11 @@ class State:
         """All apps, sorted."""
         return [App(*row) for row in self._file.rows("SELECT user, name FROM apps ORDER BY user, name")]
 
-    def services(self, app: App | None = None) -> list[Service]:
-        """All services, or those of one app, in the order of their deployment."""
+    def services(self, app: App | None = None, project_id: str = "") -> list[Service]:
+        """All services, or those of one app or of one project, in the order of their deployment."""
+        query = "SELECT name, user, app, role, project_id FROM services WHERE ? IN ('', project_id) ORDER BY position"
         with self._file.reading() as database:
-            rows = database.execute("SELECT name, user, app, role, project_id FROM services ORDER BY position")
-            services = [_service(database, row) for row in rows.fetchall()]
+            services = [_service(database, row) for row in database.execute(query, (project_id,)).fetchall()]
         return [service for service in services if app is None or service.app == app]
 
     def instance(self, instance: str) -> Supervised | None:

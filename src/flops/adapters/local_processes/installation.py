@@ -154,9 +154,10 @@ class Installation:
         """Every app as user and name."""
         return sorted([user, name] for user, name in self._apps)
 
-    async def services(self) -> list[Json]:
-        """Every service with its instances."""
-        return [_service(record, self._processes_of(name)) for name, record in self._services.items()]
+    async def services(self, project_id: str = "") -> list[Json]:
+        """Every service, or those of one project, with their instances."""
+        wanted = [record for record in self._services.values() if project_id in {"", record.project_id}]
+        return [_service(record, self._processes_of(record.name)) for record in wanted]
 
     async def log_of(self, name: str) -> str | None:
         """The log file of an instance or of a service's first instance."""

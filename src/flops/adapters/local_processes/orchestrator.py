@@ -92,9 +92,9 @@ class LocalProcessOrchestrator:
         """All apps, sorted."""
         return [App(user, name) for user, name in self._client.call("apps")]
 
-    def services(self, app: App | None = None) -> list[Service]:
-        """All services, or those of one app."""
-        services = [_service_of(document) for document in self._client.call("services")]
+    def services(self, app: App | None = None, *, project_id: str = "") -> list[Service]:
+        """All services, or those of one app or of one project."""
+        services = [_service_of(document) for document in self._client.call("services", project_id=project_id)]
         return [service for service in services if app is None or service.app == app]
 
     def logs(self, name: str, *, tail_lines: int) -> str:
