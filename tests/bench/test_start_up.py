@@ -67,7 +67,7 @@ def painted_s(arguments: Sequence[str], environment: dict[str, str], content: by
     begun = time.perf_counter()
     child, terminal = pty.fork()
     if child == 0:
-        fcntl.ioctl(sys.stdout.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606  no shell is wanted
     seen = b""
     try:

@@ -13,8 +13,8 @@ from flops.bootstrap import adapters, installation
 from flops.cli.findings import damage_of_store
 from flops.cli.inbox import ENDED
 from flops.cli.output import json_option, print_result, say
-from flops.cli.project import await_end, caller
-from flops.cli.session import Session, session
+from flops.cli.project import await_end
+from flops.cli.session import Session, caller, session
 from flops.errors import EXIT_FAILED, NotStartedError, ProjectNotEndedError
 from flops.project.images import parse_image
 from flops.wire.requests import CancelProject, DeleteProject, DropDeadLetters, ListServices

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -21,7 +20,7 @@ from flops.cli.output import (
     say,
     visible,
 )
-from flops.cli.session import Session, session
+from flops.cli.session import Session, caller, session
 from flops.cli.since import Moment
 from flops.cli.stage_tree import is_for_a_tree, live_tree
 from flops.errors import NoAnswerError
@@ -252,8 +251,3 @@ def _states(services: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def _print_line(entry: dict[str, Any]) -> None:
     click.echo(in_one_line(entry))
-
-
-def caller(opened: Session) -> str:
-    """Who asks, as far as that is known."""
-    return os.environ.get("USER", "") or opened.settings.user

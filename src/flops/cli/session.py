@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -163,3 +164,8 @@ def session() -> Iterator[Session]:
         yield opened
     finally:
         opened.close()
+
+
+def caller(opened: Session) -> str:
+    """Who asks, as far as that is known."""
+    return os.environ.get("USER", "") or opened.settings.user

@@ -16,7 +16,7 @@ import click
 from flops.adapters.local_processes import kernel
 from flops.bootstrap import adapters
 from flops.cli.output import json_option, print_result, say
-from flops.cli.session import session
+from flops.cli.session import caller, session
 from flops.errors import NotFoundError
 from flops.suggestions import did_you_mean_file
 
@@ -68,8 +68,7 @@ def _show(user: str, *, as_json: bool) -> None:
         raise click.UsageError(message)
     if is_served:
         kernel.die_with_parent(os.getppid())
-    from flops.cli.project import caller  # noqa: PLC0415  what only this command needs
-    from flops.tui.app import FlopsApp  # noqa: PLC0415
+    from flops.tui.app import FlopsApp  # noqa: PLC0415  what only this command needs
     from flops.tui.feed import Feed  # noqa: PLC0415
     from flops.tui.steering import Ways  # noqa: PLC0415
 

@@ -10,18 +10,14 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from flops.errors import FlopsError, InvalidSlaError
-from flops.sla_library import load_sla
-from flops.tui.entries import printable, printable_lines
-from flops.wire.sla import parse_mock_data_sla, parse_project_sla
+from flops.errors import FlopsError
+from flops.tui.entries import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual.app import ComposeResult
     from textual.binding import BindingType
-
-    from flops.sla_library import SlaKind
 
     Ask = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 
@@ -137,39 +133,3 @@ class LineScreen(ModalScreen[Any]):
 
     def _say(self, text: str) -> None:
         self.query_one("#verdict", Static).update(Text(printable_lines(text)))
-
-
-def check_project_sla(name: str) -> Verdict:
-    """Whether a name leads to a valid project SLA."""
-    return _check_sla(name, "projects", _praise_of_project)
-
-
-def check_mock_data_sla(name: str) -> Verdict:
-    """Whether a name leads to a valid mock-data SLA."""
-    return _check_sla(name, "mocks", _praise_of_mock_data)
-
-
-def faults_of(error: InvalidSlaError) -> list[str]:
-    """What is wrong with an SLA, one line for each fault."""
-    return [printable(f"✗ {fault.path or 'SLA'}: {fault.message} {fault.hint}".rstrip()) for fault in error.errors]
-
-
-def _check_sla(name: str, kind: SlaKind, praise: Callable[[bytes], str]) -> Verdict:
-    if not name.strip() or name == "-":
-        return Verdict(is_good=False, text="Esc closes this.")
-    try:
-        return Verdict(is_good=True, text=f"✓ valid: {praise(load_sla(name, kind).content)} Enter starts it.")
-    except InvalidSlaError as error:
-        return Verdict(is_good=False, text="\n".join(faults_of(error)))
-    except FlopsError as error:
-        return Verdict(is_good=False, text=f"✗ {error.message} {error.remedy}")
-
-
-def _praise_of_project(content: bytes) -> str:
-    sla = parse_project_sla(content)
-    return f"{sla.ml_repo_url}, {sla.training_configuration.training_rounds} rounds, for {sla.customer_id}."
-
-
-def _praise_of_mock_data(content: bytes) -> str:
-    wanted = parse_mock_data_sla(content).mock_data_configuration
-    return f"{wanted.dataset_name} in {wanted.number_of_partitions} parts with the tag {wanted.data_tag}."

@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from textual.app import App, SystemCommand
 
 from flops.errors import FlopsError
-from flops.sla_library import load_sla
 from flops.tui.entries import markdown_of, printable, printable_lines
 from flops.tui.screens import (
     ConfirmScreen,
     LineScreen,
     TextScreen,
     Verdict,
-    check_mock_data_sla,
-    check_project_sla,
 )
 from flops.wire.requests import CancelProject, DeleteProject, RetryProject
-from flops.wire.sla import parse_mock_data_sla, parse_project_sla
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,14 +63,18 @@ class Steering(App[None]):
 
     def action_start(self) -> None:
         """Start a project from a file."""
+        from flops.tui.sla_checks import check_project_sla, read_project_sla  # noqa: PLC0415  only whoever starts waits
+
         question = "Start a project from which SLA file? A path, or the name of a shipped one."
-        begin = lambda name: self._ways.begin(parse_project_sla(load_sla(name).content).to_document())  # noqa: E731
+        begin = lambda name: self._ways.begin(read_project_sla(name))  # noqa: E731  an action, once
         self._ask_for_line(question, "my-sla.json", check_project_sla, begin, self._say_accepted)
 
     def action_mock_data(self) -> None:
         """Put mock data on the learner nodes."""
+        from flops.tui.sla_checks import check_mock_data_sla, read_mock_data_sla  # noqa: PLC0415  as above
+
         question = "Provide mock data as which SLA says? A path, or the name of a shipped one, such as digits_multi."
-        provide = lambda name: self._ways.provide(parse_mock_data_sla(load_sla(name, "mocks").content))  # noqa: E731
+        provide = lambda name: self._ways.provide(read_mock_data_sla(name))  # noqa: E731  an action, once
         self._ask_for_line(question, "digits_multi", check_mock_data_sla, provide, self._say)
 
     def action_predict(self) -> None:

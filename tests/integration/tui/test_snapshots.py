@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SNAPSHOTS: Final = Path(__file__).parent / "snapshots"
 UPDATE: Final = "UPDATE_SNAPSHOTS"
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 60.0
 SMALL, WIDE = (80, 24), (140, 40)
 SCREENS: Final = {
     "inbox": (SMALL, ["1"]),
