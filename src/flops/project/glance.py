@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from flops.project.deployment import NAME_PREFIX, Role
+from flops.project.state import Phase
 from flops.wire import events as e
 from flops.wire.requests import ProjectStatus
+
+TERMINAL: Final = frozenset(phase.value for phase in Phase if phase.is_terminal)
 
 
 def first_status(project_id: str, time: str) -> ProjectStatus:
@@ -19,6 +22,8 @@ def first_status(project_id: str, time: str) -> ProjectStatus:
 def follow(status: ProjectStatus, event: e.Event, time: str) -> ProjectStatus:
     """The status after an event. News that no status can hold (anybody may publish events) are none."""
     news = _news(status, event)
+    if isinstance(event, e.PhaseEntered):
+        news["ended"] = time if event.phase in TERMINAL else ""
     if not news:
         return status.model_copy(update={"updated": time})
     try:

@@ -14,7 +14,7 @@ from flops.errors import FlopsError
 from flops.tui.details import sla_text, status_text
 from flops.tui.entries import ENDED, full_text
 from flops.tui.inbox_view import InboxView
-from flops.tui.projects import row_of
+from flops.tui.projects_table import ProjectsTable
 from flops.tui.screens import HELP, TextScreen
 from flops.tui.services_view import ServicesView
 from flops.tui.stages import remaining_s, stage_line, stages_of
@@ -33,7 +33,6 @@ LOOK_S: Final = 0.1
 FRAME_S: Final = 0.2
 CLOCK_S: Final = 1.0
 DETAILS_S: Final = 2.0
-COLUMNS: Final = (" ", "ID", "NAME", "PHASE", "ROUND", "ACCURACY", "AGE", "TOOK", "REASON")
 TABS: Final = ("inbox", "training", "services", "sla", "status")
 LOG_LINES: Final = 500
 
@@ -67,13 +66,13 @@ class FlopsApp(Steering):
     def __init__(self, feed: Feed, ways: Ways, *, user: str = "", caller: str = "") -> None:
         super().__init__(Watching(feed, user), ways, caller)
         self.feed = feed
-        self._listed: list[str] = []
         self._frame = 0
+        self._is_chosen = False
 
     def compose(self) -> ComposeResult:
         """From above to below."""
         yield Static(id="banner")
-        yield DataTable(id="projects", cursor_type="row", zebra_stripes=True)
+        yield ProjectsTable()
         yield Static(id="stages")
         with TabbedContent(id="tabs"):
             with TabPane("1 Inbox", id="inbox"):
@@ -91,7 +90,6 @@ class FlopsApp(Steering):
 
     def on_mount(self) -> None:
         """Begin to listen and to look."""
-        self._table.add_columns(*COLUMNS)
         self._table.focus()
         self.feed.start()
         self.set_interval(LOOK_S, self.look)
@@ -100,8 +98,8 @@ class FlopsApp(Steering):
         self.set_interval(DETAILS_S, self._ask_details)
 
     @property
-    def _table(self) -> DataTable[Text]:
-        return self.screen_stack[0].query_one("#projects", DataTable)
+    def _table(self) -> ProjectsTable:
+        return self.screen_stack[0].query_one(ProjectsTable)
 
     @property
     def _inbox(self) -> InboxView:
@@ -127,6 +125,7 @@ class FlopsApp(Steering):
         changes = self.watching.look()
         if changes.projects:
             self._show_projects()
+            self._choose_the_newest()
         if changes.entries:
             self._inbox.update_lines(changes.older)
             self._show_stages()
@@ -173,6 +172,7 @@ class FlopsApp(Steering):
 
     def on_key(self, event: events.Key) -> None:
         """Esc ends the filter."""
+        self._is_chosen = True
         line = self.screen_stack[0].query_one("#filter", Input)
         if event.key == "escape" and line.has_class("shown"):
             line.value = ""
@@ -219,23 +219,13 @@ class FlopsApp(Steering):
         self.theme = "textual-dark" if self.theme == "textual-light" else "textual-light"
 
     def _show_projects(self) -> None:
-        table, statuses = self._table, self.watching.projects.listed()
-        names = [str(status["project_id"]) for status in statuses]
-        rows = [[Text(cell) for cell in row_of(status)] for status in statuses]
-        if names == self._listed:
-            for name, row in zip(names, rows, strict=True):
-                for place, column in enumerate(table.ordered_columns):
-                    if table.get_cell(name, column.key) != row[place]:
-                        table.update_cell(name, column.key, row[place], update_width=True)
-            return
-        self._listed = names
-        selected = self.watching.selected
-        with self.prevent(DataTable.RowHighlighted):
-            table.clear()
-        for name, row in zip(names, rows, strict=True):
-            table.add_row(*row, key=name)
-        if selected in names:
-            table.move_cursor(row=names.index(selected))
+        self._table.show(self.watching.projects.listed(), self.watching.selected)
+
+    def _choose_the_newest(self) -> None:
+        """Once all projects are known, unless somebody has chosen another one meanwhile."""
+        if self.watching.is_listed and not self._is_chosen:
+            self._is_chosen = True
+            self._table.move_cursor(row=0)
 
     def _show_stages(self) -> None:
         status, entries = self.watching.projects.get(self.watching.selected) or {}, self.watching.entries.shown

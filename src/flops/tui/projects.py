@@ -60,11 +60,12 @@ def _age(status: Status) -> tuple[datetime, int]:
 def row_of(status: Status, now: datetime | None = None) -> tuple[str, ...]:
     """The cells of a project: state, id, name, phase, round, accuracy, age, duration, reason."""
     now = now or datetime.now(UTC)
-    created, updated = (datetime.fromisoformat(str(status[name])) for name in ("created", "updated"))
+    created = datetime.fromisoformat(str(status["created"]))
+    ended = datetime.fromisoformat(str(status.get("ended") or status["updated"]))
     phase = str(status["phase"])
     rounds, accuracy = int(status.get("rounds", 0)), status.get("accuracy")
     name = str(status.get("ml_repo_url", "")).rstrip("/").rpartition("/")[2].removesuffix(".git")
-    took_s = ((updated if phase in ENDED else now) - created).total_seconds()
+    took_s = ((ended if phase in ENDED else now) - created).total_seconds()
     return (
         SIGNS_OF_PHASES.get(phase, "●"),
         str(status["project_id"])[:8],

@@ -36,6 +36,7 @@ class Watching:
         self.feed, self.projects, self.entries = feed, Projects(user), Entries()
         self.selected = ""
         self.problem = ""
+        self.is_listed = False
         self._user, self._clock = user, clock
         self._connection = 0
         self._asked_at: dict[str, float] = {}
@@ -116,7 +117,7 @@ class Watching:
         for status in found:
             self.projects.hear(status)
         self.projects.keep_only(str(status["project_id"]) for status in found)
-        self._changes.projects = True
+        self._changes.projects = self.is_listed = True
 
     def _add(self, project_id: str, found: list[dict[str, Any]]) -> None:
         if project_id == self.selected:

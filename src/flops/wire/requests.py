@@ -73,6 +73,7 @@ class ProjectStatus(Message):
     phase: Phase
     created: str
     updated: str
+    ended: str = ""
     ml_repo_url: str = ""
     commit: str = ""
     round: int = 0

@@ -34,3 +34,10 @@ def test_a_model_whose_server_is_gone_has_no_url(event: e.Event) -> None:
 
 def test_what_becomes_of_other_services_leaves_the_url() -> None:
     assert follow(SERVING, e.ServiceRemoved(service="aggr0123456789ab"), NOW).inference_url == "http://127.0.0.1:1"
+
+
+def test_an_end_is_when_the_project_ended_whatever_is_told_later() -> None:
+    ended = follow(SERVING, e.PhaseEntered(phase="completed"), "2026-01-02T00:00:00+00:00")
+    later = follow(ended, e.InferenceReady(url="http://127.0.0.1:2"), "2026-01-03T00:00:00+00:00")
+    assert (later.ended, later.updated) == ("2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00")
+    assert follow(later, e.PhaseEntered(phase="checking"), NOW).ended == ""

@@ -46,6 +46,19 @@ def test_the_newest_entry_is_seen(desk: Desk, size: tuple[int, int]) -> None:
     play(desk, part, size)
 
 
+def test_the_newest_project_is_selected_whichever_is_heard_of_first(desk: Desk) -> None:
+    newer = "f" * 24
+    desk.tell_status(status())
+    desk.listed = [status(project_id=newer, created="2030-01-02T10:00:00+00:00"), status()]
+
+    async def part(app: FlopsApp, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.watching.selected == newer)
+        await pilot.press("down")
+        await until(pilot, lambda: app.watching.selected == ID)
+
+    play(desk, part)
+
+
 def test_an_entry_opens_with_its_details(desk: Desk) -> None:
     desk.listed, desk.kept = [status(entries=1)], [entry(1, details="Traceback of a learner", next_step="mend it")]
 
