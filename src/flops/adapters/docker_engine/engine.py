@@ -165,13 +165,11 @@ class Engine:
             self._api().remove_volume(self.name_of(instance))
 
     def logs(self, instance: str, tail_lines: int) -> str:
-        """The end of a container's output; empty if there is no container."""
-        with self._answered():
-            try:
-                output: bytes = self._api().logs(self.name_of(instance), tail=tail_lines)
-            except NotFound:
-                return ""
-            return output.decode("utf-8", "replace")
+        """The end of a container's output; empty if there is no container, or one that is just being removed."""
+        output = b""
+        with self._if_there():
+            output = self._api().logs(self.name_of(instance), tail=tail_lines)
+        return output.decode("utf-8", "replace")
 
     # --- all of them
 
