@@ -166,7 +166,7 @@ class Engine:
 
     def logs(self, instance: str, tail_lines: int) -> str:
         """The end of a container's output; empty if there is no container, or one that is just being removed."""
-        output = b""
+        output: bytes = b""
         with self._if_there():
             output = self._api().logs(self.name_of(instance), tail=tail_lines)
         return output.decode("utf-8", "replace")
