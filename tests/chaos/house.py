@@ -79,7 +79,7 @@ class Performance:
     @property
     def outcome(self) -> dict[str, Any]:
         """The terminal state, without names and times."""
-        left_out = {"project_id", "created", "updated", "last_entry", "entries"}  # how many removals, see above
+        left_out = {"project_id", "created", "updated", "ended", "last_entry", "entries"}  # how many removals, see above
         return {name: self._anonymous(str(value)) for name, value in self.status.items() if name not in left_out}
 
     def assert_whole(self) -> None:
