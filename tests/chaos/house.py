@@ -79,7 +79,8 @@ class Performance:
     @property
     def outcome(self) -> dict[str, Any]:
         """The terminal state, without names and times."""
-        left_out = {"project_id", "created", "updated", "ended", "last_entry", "entries"}  # how many removals, see above
+        # How many removals are told, see above, decides which entry is the last.
+        left_out = {"project_id", "created", "updated", "ended", "last_entry", "entries"}
         return {name: self._anonymous(str(value)) for name, value in self.status.items() if name not in left_out}
 
     def assert_whole(self) -> None:
