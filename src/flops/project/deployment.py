@@ -84,6 +84,20 @@ class ServiceSpec:
     max_restarts: int = 3
     project_id: str = ""
 
+    def description(self, index: int, node: str) -> dict[str, Any]:
+        """What the instance with this index is told of itself on a node: a JSON object."""
+        return {
+            "service": self.name,
+            "instance": f"{self.name}.{index}",
+            "role": str(self.role),
+            "app": self.app.name,
+            "user": self.app.user,
+            "node": node,
+            "project_id": self.project_id,
+            "image": self.image,
+            "config": {**self.config, **self.placements[index].config},
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:

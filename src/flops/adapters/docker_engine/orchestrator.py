@@ -155,24 +155,13 @@ class DockerOrchestrator:
 
     def _container(self, spec: ServiceSpec, index: int, node: str, image: str) -> ContainerSpec:
         instance = f"{spec.name}.{index}"
-        description = {
-            "service": spec.name,
-            "instance": instance,
-            "role": str(spec.role),
-            "app": spec.app.name,
-            "user": spec.app.user,
-            "node": node,
-            "project_id": spec.project_id,
-            "image": spec.image,
-            "config": {**spec.config, **spec.placements[index].config},
-        }
         container = ContainerSpec(
             instance=instance,
             service=spec.name,
             node=node,
             image=image,
             command=self._command(spec),
-            description=json.dumps(description, indent=1),
+            description=json.dumps(spec.description(index, node), indent=1),
             labels={"app": spec.app.name, "user": spec.app.user, "project": spec.project_id},
             limits=spec.resources,
             max_restarts=spec.max_restarts,

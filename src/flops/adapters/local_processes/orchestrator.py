@@ -121,17 +121,6 @@ class LocalProcessOrchestrator:
     def _process(self, spec: ServiceSpec, index: int, node: str) -> ProcessSpec:
         instance = f"{spec.name}.{index}"
         directory = self._settings.home / "services" / instance
-        service = {
-            "service": spec.name,
-            "instance": instance,
-            "role": str(spec.role),
-            "app": spec.app.name,
-            "user": spec.app.user,
-            "node": node,
-            "project_id": spec.project_id,
-            "image": spec.image,
-            "config": {**spec.config, **spec.placements[index].config},
-        }
         return ProcessSpec(
             id=instance,
             command=self._command(spec),
@@ -142,7 +131,7 @@ class LocalProcessOrchestrator:
                 **self._environment,
                 SERVICE_FILE: str(directory / "service.json"),
             },
-            files={"service.json": json.dumps(service, indent=1)},
+            files={"service.json": json.dumps(spec.description(index, node), indent=1)},
             restart=RestartPolicy.ON_FAILURE,
             max_restarts=spec.max_restarts,
             group=spec.name,
