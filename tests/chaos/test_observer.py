@@ -89,7 +89,7 @@ def test_an_observer_stopped_under_a_flood(scripted: House, tell: Tell, events: 
     caught_up = latencies(witness, scripted, flooded, meanwhile[flooded])
     recovery_s = max(at + took for at, took in zip(meanwhile[flooded].values(), caught_up, strict=True)) - woken
     after = chat(scripted, [flooded, calm], events // 5, stopped_s / 5)
-    usual.append(latencies(witness, scripted, calm, after[calm]))  # since others may use the machine meanwhile
+    usual.append(latencies(witness, scripted, calm, after[calm]))  # tells whether others use the machine meanwhile
     for project_id in (flooded, calm):
         scripted.cast.resume_training(aggregator_of(project_id))
     outcomes = [scripted.end(project_id) for project_id in (flooded, calm)]
@@ -103,6 +103,6 @@ def test_an_observer_stopped_under_a_flood(scripted: House, tell: Tell, events: 
         rounds = [*range(events // 5), *range(events), *range(events // 5)]
         assert texts == [f"Event {number}." for number in rounds]
     tell(what, times=1, lost=0, recoveries=[recovery_s], more=more)
-    assert statistics.median(undisturbed) <= 2 * max(map(statistics.median, usual)) + SLACK_S
+    assert statistics.median(undisturbed) <= 2 * statistics.median(usual[0]) + SLACK_S
     if events >= FOR_PERCENTILES:
-        assert p99_ms(undisturbed) <= 2 * max(map(p99_ms, usual)) + 1000 * SLACK_S
+        assert p99_ms(undisturbed) <= 2 * p99_ms(usual[0]) + 1000 * SLACK_S
