@@ -61,18 +61,18 @@ class House:
         ensure_daemon(self.settings, os.environ)
 
     def daemons(self) -> list[psutil.Process]:
-        """The guard, then the daemon proper."""
-        found = []
+        """The guard, then the daemon proper; not what the daemon has forked, and what is about to be a service."""
+        found: dict[int, tuple[psutil.Process, int]] = {}
         for process in psutil.process_iter():
             try:
                 if process.cmdline()[-2:] == [MODULE, str(self.home)] and is_alive(process):
-                    found.append(process)
+                    found[process.pid] = process, process.ppid()
             except psutil.Error:
                 continue
-        return sorted(found, key=lambda process: process.pid)
+        forked = {pid for pid, (_, parent) in found.items() if parent in found and found[parent][1] in found}
+        return [found[pid][0] for pid in sorted(found.keys() - forked)]
 
     def kill_daemon(self) -> None:
-        wait_until(lambda: len(self.daemons()) == 2, "a moment without a child that has only begun to be one")
         _, daemon = self.daemons()
         daemon.kill()
         wait_until(lambda: not is_alive(daemon), "the death of the daemon")
