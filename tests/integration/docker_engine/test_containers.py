@@ -11,13 +11,15 @@ from tests.brokers import wait_until
 from tests.servers.docker_engine import EngineProcess, GivenEngine, own_docker_engine
 from tests.servers.docker_installation import container_name, containers, orchestrator_at
 
+from flops.adapters.docker_engine.engine import EngineRefusedError
 from flops.errors import DeploymentRefusedError, OrchestratorUnavailableError
 from flops.project.deployment import App, Instance, InstanceState, Resources, Role, ServiceSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from flops.adapters.docker_engine.container import Container, ContainerSpec
     from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
     from flops.ports import Orchestrator
 
@@ -141,6 +143,25 @@ def test_a_container_removed_by_somebody_else_is_made_anew_with_its_files(
         api.remove_container(container_name(orchestrator, f"{name}.0"), force=True)
     wait_for(orchestrator, name, InstanceState.RUNNING, restarts=1)
     wait_until(lambda: orchestrator.logs(name, tail_lines=9) == "2\n", DEADLINE_S)
+
+
+def test_a_start_that_meets_a_removal_is_no_failure(
+    orchestrator: DockerOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between an end and its clean-up an engine refuses to start: here it removes the container in that very moment."""
+    start = orchestrator._engine.start
+    refusals = iter([EngineRefusedError("container is marked for removal and cannot be started")])
+
+    def start_or_remove(spec: ContainerSpec, files: Mapping[str, str]) -> Container:
+        for refusal in refusals:
+            orchestrator._engine.remove(spec.instance)
+            raise refusal
+        return start(spec, files)
+
+    monkeypatch.setattr(orchestrator._engine, "start", start_or_remove)
+    name = deploy(orchestrator, OBEDIENT)
+    wait_for(orchestrator, name, InstanceState.RUNNING)
+    assert list(refusals) == []
 
 
 def test_installations_on_one_engine_do_not_see_each_other(home: Path, engine: EngineProcess) -> None:

@@ -18,6 +18,7 @@ SERVICE_GRACE_S: Final = 5
 LABEL: Final = "fl.flops."
 NEVER: Final = ""
 _NEVER_BEGAN: Final = "0001-01-01"
+_GOING: Final = frozenset({"removing", "dead"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,11 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container as the engine sees it. ``run`` tells its runs apart: when the last one began, or ``NEVER``."""
+    """A container as the engine sees it.
+
+    ``run`` tells its runs apart: when the last one began, or ``NEVER``. One that ``is_going`` is being removed, or was
+    to be and could not: it never starts again.
+    """
 
     id: str
     run: str
@@ -67,6 +72,7 @@ class Container:
     exit_code: int
     is_out_of_memory: bool
     ended: str
+    is_going: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ def read_container(found: dict[str, Any]) -> Container:
         exit_code=int(state["ExitCode"]),
         is_out_of_memory=bool(state["OOMKilled"]),
         ended=str(state["FinishedAt"]),
+        is_going=state["Status"] in _GOING,
     )
 
 

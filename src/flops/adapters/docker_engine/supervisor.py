@@ -174,10 +174,10 @@ class Supervisor:
         if supervised is None or supervised.status.state not in ACTIVE:
             return None
         status, container = supervised.status, self._engine.inspect(instance)
-        if container is None:
-            if status.run == status.ended_run:
-                return self._create(supervised.spec)
-            return self._end(supervised, Ending(status.run, "its container was removed"))
+        if container is None or container.is_going:
+            if status.run != status.ended_run:
+                return self._end(supervised, Ending(status.run, "its container was removed"))
+            return self._create(supervised.spec) if container is None else self._remove(instance)
         if container.run != status.run:
             return self._tell_running(supervised, container)
         if container.is_running:
@@ -207,6 +207,11 @@ class Supervisor:
             return None
         return 0.0
 
+    def _remove(self, instance: str) -> float:
+        """Have a container gone whose name is needed."""
+        self._engine.remove(instance)
+        return RETRY_S
+
     def _start(self, supervised: Supervised) -> float | None:
         instance = supervised.spec.instance
         try:
@@ -217,6 +222,9 @@ class Supervisor:
         except OSError as error:
             return self._refuse(instance, f"{error.filename}: {(error.strerror or str(error)).lower()}")
         except EngineRefusedError as error:
+            found = self._engine.inspect(instance)
+            if found is None or found.is_going:  # somebody has begun to remove it since it was looked at
+                return 0.0
             return self._refuse(instance, str(error))
         return self._tell_running(supervised, container)
 
