@@ -13,6 +13,7 @@ from tests.brokers import BrokerProcess, start_mosquitto
 from tests.mongodb import MongoDb, find_server
 
 from flops.adapters.memory_bus import MemoryBroker
+from flops.endpoint import Endpoint
 from flops.tracking.service import run as run_tracking
 from flops.wire.topics import Topics
 
@@ -40,9 +41,10 @@ def tracking_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     context = cast(
         "Any",
         SimpleNamespace(
-            settings=SimpleNamespace(home=tmp_path_factory.mktemp("home")),
+            settings=SimpleNamespace(home=tmp_path_factory.mktemp("home"), loopback_host=""),
             identity=SimpleNamespace(user="Ada Lövelace/../x"),
             stopping=stopping,
+            endpoint=Endpoint(),
         ),
     )
 

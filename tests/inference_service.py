@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from flops.endpoint import Endpoint
 from flops.inference.service import run
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ class InferenceService:
     def start(self, python: Path, model: Path) -> None:
         """Begin to serve ``model``; ``is_ready`` is set with the first event."""
         events = SimpleNamespace(publish=self._hear, wait_confirmed=self._confirm)
-        facts = SimpleNamespace(config={}, directory=self.directory, events=events, stopping=self.stopping)
+        facts = SimpleNamespace(
+            config={}, directory=self.directory, events=events, stopping=self.stopping, endpoint=Endpoint()
+        )
         context = cast("Any", facts)
         self.thread = threading.Thread(
             target=lambda: self.exit_codes.append(run(context, python, model, self.urls.append))

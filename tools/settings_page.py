@@ -22,6 +22,10 @@ MEANINGS: Final = {
     "orchestrator": "Where services run: `local`, as processes of this machine, or `docker`, in containers.",
     "docker_url": "The Docker Engine that runs them, as `unix:///path/to/socket`.",
     "docker_images": "What the names of FLOps' own images begin with, as in `flops/observer`; a registry may precede.",
+    "docker_network": "A network of the engine for all containers, which is there; empty: FLOps makes one.",
+    "advertised_host": "What others call this machine in the addresses of tracking and inference servers in "
+    "containers; if that is no loopback address, they can be reached at all addresses of this machine.",
+    "loopback_host": "What this machine itself is called where it is no loopback address, as in a container.",
     "local_nodes": "The nodes of this machine: names separated by commas, each with `:capability+capability` or all.",
     "user": "Whose tracking server `flops tracking` shows, and who cancels where `USER` is not set.",
     "max_payload_bytes": "The largest message that is sent or taken; the broker's own limit has to be larger.",

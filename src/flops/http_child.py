@@ -1,4 +1,4 @@
-"""An HTTP server that a service runs as its child process, on a loopback port that stays the same if it can."""
+"""An HTTP server that a service runs as its child process, on a port that stays the same if it can."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import IO, TYPE_CHECKING, Final
 
+from flops.endpoint import Endpoint
 from flops.errors import ServerNotReadyError
 from flops.http_opener import opener_for
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-HOST: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.25
 PROBE_S: Final = 0.05
 PROBE_TIMEOUT_S: Final = 2.0
@@ -25,21 +26,22 @@ GRACE_S: Final = 5.0
 TAIL_BYTES: Final = 8 * 1024
 
 
-def listen(remembered: Path) -> socket.socket:
-    """Listen on the port kept in the file ``remembered`` if it is free, else on a free one that is then kept.
+def listen(remembered: Path, endpoint: Endpoint = Endpoint()) -> socket.socket:  # noqa: B008  it is frozen
+    """Listen on the endpoint's port, or where it has none on the one kept in the file ``remembered``.
 
-    The socket is bound before anybody learns its port, so two servers never collide.
+    If that is not free, another one is kept there. The socket is bound before anybody learns its port, so two servers
+    never collide.
     """
-    for port in (_read_port(remembered), 0):
+    for port in (endpoint.port,) if endpoint.port else (_read_port(remembered), 0):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            listener.bind((HOST, port))
+            listener.bind((endpoint.listen, port))
             listener.listen()
         except OSError:
             listener.close()
-            if port == 0:
+            if port in {0, endpoint.port}:
                 raise
             continue
         remembered.write_text(str(listener.getsockname()[1]))
@@ -50,13 +52,21 @@ def listen(remembered: Path) -> socket.socket:
 class HttpChild:
     """A program that serves HTTP on a given listening socket, whose descriptor is its last argument.
 
-    Its standard input is a pipe that ends with this process: the program is expected to end then too.
+    ``url`` is what others call it. Its standard input is a pipe that ends with this process: the program is expected to
+    end then too.
     """
 
     def __init__(
-        self, command: Sequence[str], listener: socket.socket, environment: Mapping[str, str], directory: Path
+        self,
+        command: Sequence[str],
+        listener: socket.socket,
+        environment: Mapping[str, str],
+        directory: Path,
+        *,
+        host: str = LOOPBACK,
     ) -> None:
-        self.url = f"http://{HOST}:{listener.getsockname()[1]}"
+        port = listener.getsockname()[1]
+        self.url, self._own_url = f"http://{host}:{port}", f"http://{LOOPBACK}:{port}"
         self._tail = b""
         with listener:
             self._process = subprocess.Popen(
@@ -123,7 +133,7 @@ class HttpChild:
 
     def _answers(self, path: str) -> bool:
         try:
-            with opener_for(self.url).open(self.url + path, timeout=PROBE_TIMEOUT_S) as answer:
+            with opener_for(self._own_url).open(self._own_url + path, timeout=PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 -- HTTP
         except OSError:
             return False

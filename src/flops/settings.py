@@ -82,6 +82,9 @@ class Settings:
     orchestrator: str = "local"
     docker_url: str = "unix:///var/run/docker.sock"
     docker_images: str = "flops"
+    docker_network: str = ""
+    advertised_host: str = "localhost"
+    loopback_host: str = ""
     local_nodes: tuple[LocalNode, ...] = field(default=(LocalNode("local", frozenset(CAPABILITIES)),))
     user: str = "Admin"
     max_payload_bytes: int = 8 * MIB
@@ -124,6 +127,9 @@ class Settings:
             orchestrator=_one_of(environment, "FLOPS_ORCHESTRATOR", ORCHESTRATORS) or defaults.orchestrator,
             docker_url=_docker_url(environment.get("FLOPS_DOCKER_URL", "")) or defaults.docker_url,
             docker_images=environment.get("FLOPS_DOCKER_IMAGES", "") or defaults.docker_images,
+            docker_network=environment.get("FLOPS_DOCKER_NETWORK", ""),
+            advertised_host=environment.get("FLOPS_ADVERTISED_HOST", "") or defaults.advertised_host,
+            loopback_host=environment.get("FLOPS_LOOPBACK_HOST", ""),
             local_nodes=_local_nodes(environment.get("FLOPS_LOCAL_NODES", "")) or defaults.local_nodes,
             user=_user(environment.get("FLOPS_USER", "")) or defaults.user,
             max_payload_bytes=int(_positive(environment, "FLOPS_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes)),

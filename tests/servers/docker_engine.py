@@ -35,7 +35,18 @@ NAMESPACES: Final = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
 )
-NEEDED: Final = ("dockerd", "docker-init", "containerd", "runc", "iptables", "setpriv", "unshare", "nsenter", "busybox")
+NEEDED: Final = (
+    "dockerd",
+    "docker-init",
+    "containerd",
+    "runc",
+    "iptables",
+    "ip",
+    "setpriv",
+    "unshare",
+    "nsenter",
+    "busybox",
+)
 
 
 class GivenEngine:
@@ -63,6 +74,7 @@ class EngineProcess(GivenEngine):
         self._dockerd: subprocess.Popen[bytes] | None = None
         self._holder = subprocess.Popen([*NAMESPACES, _found("docker-init"), "-s", "--", "sleep", "infinity"])
         wait_until(lambda: bool(psutil.Process(self._holder.pid).children()), READY_S)
+        self.output_of(["ip", "link", "set", "lo", "up"])
 
     def start(self) -> None:
         (self.directory / "docker.pid").unlink(missing_ok=True)
@@ -82,6 +94,13 @@ class EngineProcess(GivenEngine):
         namespaces = [_found("nsenter"), "--target", str(target), "--net", "--mount", "--pid"]
         environment = {**os.environ, "PATH": PATH}
         return subprocess.Popen([*namespaces, *command], stdout=output, stderr=output, env=environment)
+
+    def output_of(self, command: list[str]) -> bytes:
+        """What a program writes that ends by itself, in the engine's namespaces."""
+        with tempfile.TemporaryFile() as output:
+            self.enter(command, output).wait(STOP_S)
+            output.seek(0)
+            return output.read()
 
     def stop(self) -> None:
         """Let the engine end as the system's shutdown would."""

@@ -9,10 +9,11 @@ from docker.errors import APIError
 from tests.servers.docker_engine import IMAGE
 
 from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
+from flops.adapters.docker_engine.provisions import Provisions
 from flops.settings import CAPABILITIES, LocalNode, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.servers.docker_engine import GivenEngine
@@ -23,11 +24,11 @@ def orchestrator_at(
     engine: GivenEngine,
     *,
     local_nodes: tuple[LocalNode, ...] = (LocalNode("local", frozenset(CAPABILITIES)),),
-    credentials: Mapping[str, str] | None = None,
+    **provisions: Any,  # noqa: ANN401  what ``Provisions`` takes
 ) -> DockerOrchestrator:
     return DockerOrchestrator(
         Settings(home=home, docker_url=engine.url, local_nodes=local_nodes),
-        credentials=credentials,
+        provisions=Provisions(**provisions),
         image=lambda spec: spec.image or IMAGE,
         command=lambda spec: ("sh", "-c", str(spec.config["script"])),
     )

@@ -34,7 +34,7 @@ Answer = TypeVar("Answer")
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 ACTION_TIMEOUT_S: Final = 10.0  # a server that hangs must not hang whoever asks what it has
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.1
 _NO_PROXY: Final = [("grpc.enable_http_proxy", 0)]
 _SERVER_GONE: Final = (fl.FlightUnavailableError, fl.FlightUnauthenticatedError, fl.FlightCancelledError)
 
@@ -94,31 +94,17 @@ class FlightTrainingData:
     def _call(
         self, call: Callable[[fl.FlightClient, fl.FlightCallOptions], Answer], *, timeout_s: float | None = None
     ) -> Answer:
-        """Make the call, and once more if the server has restarted in between."""
-        address = self._await_address(other_than=None)
-        if address is None:
-            raise self._unavailable("it has not announced its address")
-        try:
-            return _call_at(address, call, timeout_s)
-        except _SERVER_GONE as error:
-            successor = self._await_address(other_than=address)
-            if successor is None:
-                raise self._unavailable(str(error)) from error
-        try:
-            return _call_at(successor, call, timeout_s)
-        except _SERVER_GONE as error:
-            raise self._unavailable(str(error)) from error
-
-    def _await_address(self, *, other_than: DataServerAddress | None) -> DataServerAddress | None:
-        """The address that a server announces in time, unless it is that of the server that is gone."""
-        deadline = time.monotonic() + self._patience_s
+        """Make the call, and again if the server is just restarting: there, or at another address."""
+        reason, deadline = "it has not announced its address", time.monotonic() + self._patience_s
         while True:
             with contextlib.suppress(OSError, UndecodableMessageError):
                 address = DataServerAddress.read(self._node_directory)
-                if address != other_than:
-                    return address
+                try:
+                    return _call_at(address, call, timeout_s)
+                except _SERVER_GONE as error:
+                    reason = str(error)
             if time.monotonic() >= deadline:
-                return None
+                raise self._unavailable(reason)
             time.sleep(_POLL_S)
 
     def _unavailable(self, reason: str) -> DataUnavailableError:

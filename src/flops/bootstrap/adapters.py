@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
@@ -37,6 +38,11 @@ def read_settings() -> Settings:
     return configuration().settings()
 
 
+def _environment() -> Mapping[str, str]:
+    """The environment with all settings in it, wherever they were set."""
+    return os.environ if SERVICE_FILE in os.environ else configuration().environment()
+
+
 def configuration() -> Configuration:
     """What is set, and where."""
     from flops.configuration import CHOICE, read  # noqa: PLC0415
@@ -52,8 +58,10 @@ def topics(settings: Settings) -> Topics:
 def broker_access(settings: Settings) -> BrokerAccess:
     """How the broker that the settings name, or the embedded one, is reached."""
     from flops.adapters.embedded_broker import read_access  # noqa: PLC0415
+    from flops.endpoint import seen_from  # noqa: PLC0415
 
-    return read_access(settings)
+    access = read_access(settings)
+    return replace(access, url=seen_from(settings.loopback_host, access.url))
 
 
 def connect(
@@ -154,6 +162,17 @@ def halt_containers(settings: Settings) -> bool:
         return containers.halt()
 
 
+def settle_containers(settings: Settings) -> None:
+    """Have the containers deployed that belong to FLOps itself: the data servers.
+
+    Raises:
+        FlopsError: they cannot be.
+    """
+    if settings.orchestrator == "docker":
+        with closing(_docker_orchestrator(settings)) as containers:
+            containers.settle()
+
+
 def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
     from flops.errors import InvalidSettingError  # noqa: PLC0415
 
@@ -166,12 +185,14 @@ def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
         expected = "an orchestrator that is installed: for Docker, FLOps with its extra 'docker'"
         raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, expected) from error
     from flops.adapters.docker_engine.environment import credentials_of, environment_of, image_of  # noqa: PLC0415
+    from flops.adapters.docker_engine.provisions import Provisions  # noqa: PLC0415
 
     return DockerOrchestrator(
         settings,
         image=lambda spec: image_of(spec, settings),
-        environment=environment_of(os.environ, settings),
-        credentials=credentials_of(settings),
+        provisions=Provisions(
+            environment=environment_of(_environment()), credentials=credentials_of(settings), data_servers=True
+        ),
     )
 
 
@@ -219,11 +240,12 @@ def training_data(settings: Settings) -> Callable[[str], TrainingData]:
     return lambda node: flight.connect(settings.node_directory(node))
 
 
-def tracking(url: str) -> Tracking:
-    """The tracking server at a URL."""
+def tracking(settings: Settings) -> Callable[[str], Tracking]:
+    """The tracking server by the URL that it announces."""
     from flops.adapters.mlflow_tracking import MlflowTracking  # noqa: PLC0415
+    from flops.endpoint import seen_from  # noqa: PLC0415
 
-    return MlflowTracking(url)
+    return lambda url: MlflowTracking(url, reached_at=seen_from(settings.loopback_host, url))
 
 
 def make_examples(settings: Settings) -> Path:

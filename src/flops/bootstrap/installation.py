@@ -72,14 +72,28 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
     client.resume()
     adapters.make_examples(settings)
     nodes = tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
-    for node in nodes:
-        _ensure(client, _role(settings, "data", f"data-{node}", node), f"data server of node {node}", report)
+    data_servers = _start_data_servers(settings, client, nodes, report)
     managers = manager_names(settings)
     _stop_surplus(client, managers, report)
     for name in managers:
         _ensure(client, _role(settings, MANAGER, name, ""), name, report)
-    wait_online(settings, {*managers, *(f"data-{node}" for node in nodes)}, START_TIMEOUT_S, crashes)
+    wait_online(settings, {*managers, *data_servers}, START_TIMEOUT_S, crashes)
     return Started(access.url, kind, nodes, str(settings.home))
+
+
+def _start_data_servers(
+    settings: Settings, client: DaemonClient, nodes: tuple[str, ...], report: Callable[[str], None]
+) -> list[str]:
+    """Start what serves the nodes' data, or leave it to the manager where services run in containers; their names."""
+    names = {node: f"data-{node}" for node in nodes}
+    if settings.orchestrator == "docker":
+        adapters.settle_containers(settings)
+        for name in names.values():
+            client.stop(name)  # where they ran as processes before
+        return [f"{name}.0" for name in names.values()]
+    for node, name in names.items():
+        _ensure(client, _role(settings, "data", name, node), f"data server of node {node}", report)
+    return list(names.values())
 
 
 def manager_names(settings: Settings) -> tuple[str, ...]:

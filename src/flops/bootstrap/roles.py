@@ -23,6 +23,7 @@ from flops.bootstrap.threads import end_with_any_thread
 from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
+from flops.endpoint import ENDPOINT, Endpoint
 from flops.errors import DeploymentRefusedError, FlopsError
 from flops.learning.literals import take_turns
 from flops.logs import log_to_stderr
@@ -98,6 +99,7 @@ class _Service:
             bus=self._bus,
             events=self._events,
             stopping=stopping,
+            endpoint=Endpoint(**description.get(ENDPOINT, {})),
         )
 
     def run(self) -> int:
@@ -215,7 +217,7 @@ class _Service:
 
         retries = Retries(adapters.retry_policy(self._settings), self._context.stopping)
         builder = adapters.image_builder(self._settings, self._context.stopping)
-        return run(self._context, builder, adapters.tracking, retries)
+        return run(self._context, builder, adapters.tracking(self._settings), retries)
 
     def aggregator(self) -> int:
         """Run the rounds."""
@@ -224,7 +226,7 @@ class _Service:
             from flops.aggregator.service import run  # noqa: PLC0415
 
         take_turns()
-        return run(self._context, model, adapters.tracking)
+        return run(self._context, model, adapters.tracking(self._settings))
 
     def learner(self) -> int:
         """Train on the node's data."""

@@ -146,8 +146,11 @@ def _local_data(settings: Settings) -> Iterator[Finding]:
             try:
                 adapters.training_data(settings)(node.name).partitions()
             except FlopsError as error:
-                log = installation.log_path(settings, f"data-{node.name}")
-                remedy = f"Its log is {log}. Mend what it says, or try 'flops down', then 'flops up'."
+                name = f"data-{node.name}"
+                where = f"See 'flops logs {name}'"
+                if settings.orchestrator == "local":
+                    where = f"Its log is {installation.log_path(settings, name)}"
+                remedy = f"{where}. Mend what it says, or try 'flops down', then 'flops up'."
                 yield Finding("fault", f"data server of node {node.name}", error.message, remedy)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.flight as fl
 
+from flops.endpoint import Endpoint
 from flops.errors import FlopsError
 from flops.wire.training_data import (
     ADDRESS_FILE,
@@ -41,17 +42,25 @@ logger = logging.getLogger(__name__)
 
 
 class DataServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow is not typed
-    """Serves a catalogue on a free loopback port from construction to ``shutdown``.
+    """Serves a catalogue at an endpoint from construction to ``shutdown``.
 
-    Only holders of ``address.token`` are answered. ``on_change`` hears of every change, in the thread of the call.
+    Only holders of the token, by default a new one, are answered. ``on_change`` hears of every change, in the thread of
+    the call.
     """
 
-    def __init__(self, catalogue: Catalogue, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        on_change: Callable[[], None],
+        endpoint: Endpoint = Endpoint(),  # noqa: B008  it is frozen
+        token: str = "",
+    ) -> None:
         self._catalogue = catalogue
         self._on_change = on_change
-        token = secrets.token_urlsafe(32)
-        super().__init__("grpc://127.0.0.1:0", middleware={"token": _RequireToken(token)})
-        self.address = DataServerAddress(url=f"grpc://127.0.0.1:{self.port}", token=token)
+        token = token or secrets.token_urlsafe(32)
+        location = f"grpc://{endpoint.listen}:{endpoint.port}"
+        super().__init__(location, middleware={"token": _RequireToken(token)})
+        self.address = DataServerAddress(url=f"grpc://{endpoint.host}:{self.port}", token=token)
 
     def do_put(
         self,

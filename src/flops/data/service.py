@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flops.data.catalogue import Catalogue
 from flops.data.server import DataServer, remove_address, write_address
+from flops.wire.training_data import DataServerAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def run(context: ServiceContext, announce: Callable[[dict[str, int]], None]) -> int:
     """Serve the data of ``context.identity.node`` until ``context.stopping``; returns the exit code.
 
+    Where the endpoint is given, whoever gave it has written its address, and so the token, into the node's directory.
     ``announce`` is told the number of examples under each tag: at the start, and after every change.
     """
     node_directory = context.settings.node_directory(context.identity.node)
@@ -27,8 +29,11 @@ def run(context: ServiceContext, announce: Callable[[dict[str, int]], None]) -> 
     catalogue = Catalogue(node_directory / "data")
     catalogue.clean()
     signals: queue.SimpleQueue[Literal["changed", "stopping"]] = queue.SimpleQueue()
-    with DataServer(catalogue, on_change=lambda: signals.put("changed")) as server:
-        write_address(server.address, node_directory)
+    is_given = context.endpoint.port > 0
+    token = DataServerAddress.read(node_directory).token if is_given else ""
+    with DataServer(catalogue, lambda: signals.put("changed"), context.endpoint, token) as server:
+        if not is_given:
+            write_address(server.address, node_directory)
         threading.Thread(target=_wait_for_stop, args=(context.stopping, signals), name="stop", daemon=True).start()
         announced = _examples_by_tag(catalogue)
         announce(announced)
@@ -37,7 +42,8 @@ def run(context: ServiceContext, announce: Callable[[dict[str, int]], None]) -> 
             if present != announced:
                 announced = present
                 announce(announced)
-        remove_address(server.address, node_directory)
+        if not is_given:
+            remove_address(server.address, node_directory)
     return 0
 
 

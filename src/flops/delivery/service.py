@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flops.endpoint import Endpoint
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,3 +47,4 @@ class ServiceContext:
     bus: Bus
     events: EventPublisher
     stopping: threading.Event = field(default_factory=threading.Event)
+    endpoint: Endpoint = field(default_factory=Endpoint)

@@ -35,7 +35,8 @@ def run(context: ServiceContext, python: Path, model: Path, announce: Callable[[
     command = [str(python), str(SCORING), str(model)]
     environment = model_environment(os.environ, context.directory, None, QUIET_MLFLOW)
     try:
-        child = HttpChild(command, listen(context.directory / "port"), environment, context.directory)
+        listener = listen(context.directory / "port", context.endpoint)
+        child = HttpChild(command, listener, environment, context.directory, host=context.endpoint.host)
     except OSError as error:
         return _give_up(context, f"The interpreter of its image cannot be started: {error}", "")
     try:

@@ -9,11 +9,12 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
+from flops.endpoint import LOOPBACK
 from flops.errors import ServerNotReadyError
 from flops.http_child import HttpChild, listen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from flops.delivery.service import ServiceContext
@@ -34,7 +35,9 @@ def run(context: ServiceContext, announce: Callable[[str], None]) -> int:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
     command = [sys.executable, "-m", "flops.tracking.server", str(directory)]
-    child = HttpChild(command, listen(directory / "port"), _environment(os.environ), directory)
+    environment = _environment(os.environ, (context.endpoint.host, context.settings.loopback_host))
+    listener = listen(directory / "port", context.endpoint)
+    child = HttpChild(command, listener, environment, directory, host=context.endpoint.host)
     try:
         if not child.wait_until_ready(HEALTH, context.stopping, START_DEADLINE_S):
             return 0
@@ -59,10 +62,15 @@ def user_directory(parent: Path, user: str) -> Path:
     return parent / f"{readable or 'user'}.{hashlib.sha256(user.encode()).hexdigest()[:12]}"
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """No credentials of FLOps, no MLflow settings of the user's shell; byte code is kept, it halves the next start."""
-    return {
+def _environment(environment: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
+    """No credentials of FLOps, no MLflow settings of the user's shell; byte code is kept, it halves the next start.
+
+    ``hosts`` are what the server may be called besides a loopback address: MLflow refuses requests to other names.
+    """
+    kept = {
         name: value
         for name, value in environment.items()
         if not name.startswith(("FLOPS_", "MLFLOW_", "_MLFLOW_")) and name != "PYTHONDONTWRITEBYTECODE"
     }
+    names = [name for host in sorted({*LOOPBACK, *hosts} - {""}) for name in (host, f"{host}:*")]
+    return {**kept, "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(names)}

@@ -32,12 +32,14 @@ import signal, sys, threading
 from pathlib import Path
 from types import SimpleNamespace
 from flops.data.service import run
+from flops.endpoint import Endpoint
 from flops.settings import Settings
 
 stopping = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stopping.set())
 identity = SimpleNamespace(node="local")
-context = SimpleNamespace(identity=identity, settings=Settings(home=Path(sys.argv[1])), stopping=stopping)
+settings = Settings(home=Path(sys.argv[1]))
+context = SimpleNamespace(identity=identity, settings=settings, stopping=stopping, endpoint=Endpoint())
 sys.exit(run(context, lambda tags: print(sorted(tags.items()), flush=True)))
 """
 

@@ -11,7 +11,7 @@ from tests.brokers import wait_until
 from tests.servers.docker_engine import EngineProcess, GivenEngine, own_docker_engine
 from tests.servers.docker_installation import container_name, containers, orchestrator_at
 
-from flops.adapters.docker_engine.engine import EngineRefusedError
+from flops.adapters.docker_engine.connection import EngineRefusedError
 from flops.errors import DeploymentRefusedError, OrchestratorUnavailableError
 from flops.project.deployment import App, Instance, InstanceState, Resources, Role, ServiceSpec
 
@@ -197,11 +197,11 @@ def test_who_takes_more_memory_than_it_may_is_not_started_again(orchestrator: Do
     assert failed.reason == "used more than 16 MB of memory"
 
 
-def test_what_cannot_be_started_fails_with_the_reason(orchestrator: DockerOrchestrator) -> None:
-    orchestrator._credentials["FLOPS_BROKER_CA_FILE"] = "/no/such/certificate"
-    name = deploy(orchestrator, "true", max_restarts=3)
-    failed = wait_for(orchestrator, name, InstanceState.FAILED)
-    assert failed.reason == "it cannot be started: /no/such/certificate: no such file or directory"
+def test_what_cannot_be_started_fails_with_the_reason(home: Path, engine: EngineProcess) -> None:
+    with containers(home, engine, credentials={"FLOPS_BROKER_CA_FILE": "/no/such/certificate"}) as orchestrator:
+        name = deploy(orchestrator, "true", max_restarts=3)
+        failed = wait_for(orchestrator, name, InstanceState.FAILED)
+        assert failed.reason == "it cannot be started: /no/such/certificate: no such file or directory"
 
 
 def test_an_image_that_is_not_there_is_refused(orchestrator: DockerOrchestrator) -> None:

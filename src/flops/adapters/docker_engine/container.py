@@ -12,6 +12,8 @@ from flops.project.deployment import Resources
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LOOPBACK_HOST: Final = "host.docker.internal"  # what the host is called in a container
+BUILD_DIRECTORY: Final = "/build/flops"  # below the volume that all builders share
 HOME: Final = "/flops"  # where the instance's volume is, and what FLOPS_HOME says in a container
 USER_ID: Final = 10001
 SERVICE_GRACE_S: Final = 5
@@ -23,7 +25,11 @@ _GOING: Final = frozenset({"removing", "dead"})
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One instance of a service as a container. It holds no secret; ``command`` is empty for the image's own."""
+    """One instance of a service as a container. It holds no secret; ``command`` is empty for the image's own.
+
+    ``port`` is where others call it (0: nobody does), the same in the container and on the host. ``data_nodes`` are the
+    nodes whose data it may use. ``image_may_change``: its tag may have got another content meanwhile.
+    """
 
     instance: str
     service: str
@@ -35,6 +41,10 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     limits: Resources = field(default_factory=Resources)
     max_restarts: int = 0
+    port: int = 0
+    data_nodes: tuple[str, ...] = ()
+    is_builder: bool = False
+    image_may_change: bool = False
 
     @property
     def directory(self) -> str:
@@ -48,8 +58,8 @@ class ContainerSpec:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ContainerSpec:
         """What ``to_json`` made."""
-        limits, command = Resources(**document["limits"]), tuple(document["command"])
-        return cls(**{**document, "command": command, "limits": limits})
+        tuples = {name: tuple(document.get(name, ())) for name in ("command", "data_nodes")}
+        return cls(**{**document, **tuples, "limits": Resources(**document["limits"])})
 
     def all_labels(self) -> dict[str, str]:
         """The labels of the container, a digest of the specification among them."""

@@ -1,43 +1,39 @@
-"""The Docker Engine as the orchestrator needs it. No type and no exception of the docker SDK leaves this module."""
+"""Containers of a Docker Engine as the orchestrator needs them."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import docker
 import requests
-import urllib3
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount
 
-from flops.adapters.docker_engine.container import HOME, LABEL, USER_ID, read_container, read_event
+from flops.adapters.docker_engine.connection import EngineConnection, EngineRefusedError
+from flops.adapters.docker_engine.container import (
+    BUILD_DIRECTORY,
+    HOME,
+    LABEL,
+    LOOPBACK_HOST,
+    USER_ID,
+    read_container,
+    read_event,
+)
 from flops.adapters.docker_engine.files import archive
-from flops.errors import OrchestratorUnavailableError
-from flops.settings import UNIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flops.adapters.docker_engine.container import Container, ContainerEvent, ContainerSpec
+    from flops.adapters.docker_engine.images import Images
 
-TIMEOUT_S: Final = 60
 MIB: Final = 1024 * 1024
 LEAST_MEMORY_MB: Final = 6  # the engine refuses less
 MAX_PROCESSES: Final = 512
-BROKER_ALIAS: Final = "host.docker.internal"
 _EVENTS: Final = ("start", "kill", "die", "oom", "destroy")
-_GONE: Final = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
-
-
-class EngineRefusedError(Exception):
-    """The engine answers, but will not do what it was asked; the message is its reason."""
-
-
-class MissingError(EngineRefusedError):
-    """What the engine was asked about is not there."""
+_LOOPBACK: Final = "127.0.0.1"
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  only where the user wants it
 
 
 class Engine:
@@ -46,25 +42,32 @@ class Engine:
     Any thread may call. Every method raises OrchestratorUnavailableError when the engine does not answer, or fails.
     """
 
-    def __init__(self, url: str, installation: str) -> None:
-        self._url, self._installation = url, installation
+    def __init__(
+        self,
+        connection: EngineConnection,
+        images: Images,
+        installation: str,
+        *,
+        network: str = "",
+        is_advertised: bool = False,
+    ) -> None:
+        self.images = images
+        self._connection, self._installation = connection, installation
+        self._given_network, self._is_advertised = network, is_advertised
         self._label = f"{LABEL}installation={installation}"
-        self._connecting, self._making_network = threading.Lock(), threading.Lock()
-        self._connected: Any = None
+        self._making_network = threading.Lock()
         self._stream: Any = None
 
     def close(self) -> None:
         """End the stream of events and every connection."""
-        with self._connecting:
-            if self._stream is not None:
-                self._stream.close()
-            if self._connected is not None:
-                self._connected.close()
+        if self._stream is not None:
+            self._stream.close()
+        self._connection.close()
 
     @property
     def network(self) -> str:
         """The name of the network of all containers."""
-        return f"flops-{self._installation}"
+        return self._given_network or f"flops-{self._installation}"
 
     def name_of(self, instance: str) -> str:
         """The name of an instance's container, and of its volume."""
@@ -72,25 +75,16 @@ class Engine:
 
     def ping(self) -> None:
         """Return if the engine answers."""
-        with self._answered():
-            self._api().ping()
-
-    def has_image(self, image: str) -> bool:
-        """Whether an image can be run without pulling it."""
-        with self._answered():
-            try:
-                self._api().inspect_image(image)
-            except NotFound:
-                return False
-            return True
+        with self._connection.answered():
+            self._connection.api().ping()
 
     # --- one container
 
     def inspect(self, instance: str) -> Container | None:
         """The container of an instance, if there is one."""
-        with self._answered():
+        with self._connection.answered():
             try:
-                return read_container(self._api().inspect_container(self.name_of(instance)))
+                return read_container(self._connection.api().inspect_container(self.name_of(instance)))
             except NotFound:
                 return None
 
@@ -102,12 +96,13 @@ class Engine:
         """
         gateway = self._ensure_network()
         name = self.name_of(spec.instance)
-        with self._explained():
-            api = self._api()
+        with self._connection.explained():
+            api = self._connection.api()
             host_config = api.create_host_config(
-                mounts=[Mount(HOME, name, type="volume", labels=self._labels())],
+                mounts=self._mounts(spec),
                 network_mode=self.network,
-                extra_hosts={BROKER_ALIAS: gateway},
+                port_bindings=self._published(spec, gateway),
+                extra_hosts={LOOPBACK_HOST: gateway},
                 init=True,
                 read_only=True,
                 tmpfs={"/tmp": "mode=1777"},  # noqa: S108  the container's own
@@ -124,6 +119,7 @@ class Engine:
                     name=name,
                     user=f"{USER_ID}:{USER_ID}",
                     environment=dict(spec.environment),
+                    ports=[spec.port] if spec.port else None,
                     labels={**spec.all_labels(), **self._labels()},
                     host_config=host_config,
                 )
@@ -132,68 +128,75 @@ class Engine:
                     raise
 
     def start(self, spec: ContainerSpec, files: Mapping[str, str]) -> Container:
-        """Start a container with its files in place, unless it runs.
+        """Start a container with its files (by their paths in its volume) in place, unless it runs.
 
         Raises:
             MissingError: it was removed.
+            PortTakenError: something else listens at its port.
             EngineRefusedError: with the engine's reason.
         """
         name = self.name_of(spec.instance)
-        with self._explained():
-            self._api().put_archive(name, HOME, archive(spec.directory.removeprefix(f"{HOME}/"), files))
-            self._api().start(name)
-            return read_container(self._api().inspect_container(name))
+        with self._connection.explained():
+            api = self._connection.api()
+            api.put_archive(name, HOME, archive(files))
+            if spec.is_builder:
+                shared, _, own = BUILD_DIRECTORY.rpartition("/")
+                api.put_archive(name, shared, archive({}, (own,)))
+            api.start(name)
+            return read_container(api.inspect_container(name))
 
     def stop(self, instance: str, grace_s: int) -> None:
         """End a container: SIGTERM, then, after its grace, SIGKILL. Idempotent."""
-        with self._if_there():
-            self._api().stop(self.name_of(instance), timeout=grace_s)
+        with self._connection.if_there():
+            self._connection.api().stop(self.name_of(instance), timeout=grace_s)
 
     def kill(self, instance: str) -> None:
         """Kill whatever runs in a container."""
-        with self._if_there():
-            self._api().kill(self.name_of(instance), "SIGKILL")
+        with self._connection.if_there():
+            self._connection.api().kill(self.name_of(instance), "SIGKILL")
 
     def remove(self, instance: str) -> None:
         """Remove a container, whether or not it runs; its volume stays. Idempotent."""
-        with self._if_there():
-            self._api().remove_container(self.name_of(instance), force=True)
+        with self._connection.if_there():
+            self._connection.api().remove_container(self.name_of(instance), force=True)
 
     def remove_volume(self, instance: str) -> None:
         """Remove the volume of an instance that has no container any more. Idempotent."""
-        with self._if_there():
-            self._api().remove_volume(self.name_of(instance))
+        with self._connection.if_there():
+            self._connection.api().remove_volume(self.name_of(instance))
 
     def logs(self, instance: str, tail_lines: int) -> str:
         """The end of a container's output; empty if there is no container, or one that is just being removed."""
         output: bytes = b""
-        with self._if_there():
-            output = self._api().logs(self.name_of(instance), tail=tail_lines)
+        with self._connection.if_there():
+            output = self._connection.api().logs(self.name_of(instance), tail=tail_lines)
         return output.decode("utf-8", "replace")
 
     # --- all of them
 
     def instances(self) -> set[str]:
         """The instances that have a container."""
-        with self._answered():
-            found = self._api().containers(all=True, filters={"label": self._label})
+        with self._connection.answered():
+            found = self._connection.api().containers(all=True, filters={"label": self._label})
             return {container["Labels"][f"{LABEL}instance"] for container in found}
 
     def remembered_events(self, until: int) -> list[ContainerEvent]:
         """What the engine still knows of the past (in seconds since the epoch): the last 256 events of its own life."""
-        with self._answered():
+        with self._connection.answered():
             events = self._events(since=1, until=until)
             return [read_event(event) for event in events]
 
     def remove_network(self) -> None:
-        """Remove the network, if no container is in it."""
-        with self._if_there():
-            self._api().remove_network(self.network)
+        """Remove the network, if it is FLOps' own and no container is in it."""
+        if self._given_network:
+            return
+        with self._connection.if_there():
+            self._connection.api().remove_network(self.network)
 
     @contextmanager
     def events(self, since: int) -> Iterator[Iterator[ContainerEvent]]:
         """What happens from now on, until the engine ends or the stream is closed."""
-        with self._answered():
+        with self._connection.answered():
             self._stream = self._events(since=since)
             try:
                 yield (read_event(event) for event in self._stream)
@@ -202,78 +205,47 @@ class Engine:
 
     def _events(self, **times: int) -> Any:  # noqa: ANN401  the SDK has no types
         filters = {"type": "container", "label": self._label, "event": list(_EVENTS)}
-        return self._api().events(decode=True, filters=filters, **times)
+        return self._connection.api().events(decode=True, filters=filters, **times)
 
     def _ensure_network(self) -> str:
         """Make the network unless it is there; returns the host's address in it."""
-        with self._making_network, self._explained():
+        with self._making_network, self._connection.explained():
             try:
-                found = self._api().inspect_network(self.network)
+                found = self._connection.api().inspect_network(self.network)
             except NotFound:
+                if self._given_network:
+                    reason = f"there is no network {self.network!r}, which FLOPS_DOCKER_NETWORK names"
+                    raise EngineRefusedError(reason) from None
                 options = {"com.docker.network.bridge.enable_icc": "false"}
-                self._api().create_network(
+                self._connection.api().create_network(
                     self.network, driver="bridge", options=options, labels=self._labels(), check_duplicate=True
                 )
-                found = self._api().inspect_network(self.network)
+                found = self._connection.api().inspect_network(self.network)
             gateway: str = found["IPAM"]["Config"][0]["Gateway"]
             return gateway
+
+    def _mounts(self, spec: ContainerSpec) -> list[Mount]:
+        """A container's own volume, and for builders the one that keeps what they can use again."""
+        volumes = {HOME: self.name_of(spec.instance)}
+        if spec.is_builder:
+            volumes[BUILD_DIRECTORY.rpartition("/")[0]] = self.name_of("builds")
+        return [Mount(place, name, type="volume", labels=self._labels()) for place, name in volumes.items()]
+
+    def _published(self, spec: ContainerSpec, gateway: str) -> dict[int, list[tuple[str, int]]]:
+        """On which addresses of the host a container is reached: those that its users and other containers know."""
+        if not spec.port:
+            return {}
+        addresses = [_EVERYWHERE] if self._is_advertised and not spec.data_nodes else [_LOOPBACK, gateway]
+        return {spec.port: [(address, spec.port) for address in addresses]}
 
     def _limits(self, spec: ContainerSpec) -> dict[str, Any]:
         limits: dict[str, Any] = {}
         if spec.limits.memory_mb:
             memory_bytes = max(spec.limits.memory_mb, LEAST_MEMORY_MB) * MIB
             limits |= {"mem_limit": memory_bytes, "memswap_limit": memory_bytes}
-        if 0 < spec.limits.vcpus < self._api().info()["NCPU"]:
+        if 0 < spec.limits.vcpus < self._connection.api().info()["NCPU"]:
             limits["nano_cpus"] = max(int(spec.limits.vcpus * 1e9), 10_000_000)
         return limits
 
     def _labels(self) -> dict[str, str]:
         return {f"{LABEL}installation": self._installation}
-
-    def _api(self) -> Any:  # noqa: ANN401  the SDK has no types
-        # The SDK would explain at length why it cannot connect, and leave a socket to the garbage collector.
-        with socket.socket(socket.AF_UNIX) as knocking:
-            knocking.connect(self._url.removeprefix(UNIX))
-        with self._connecting:
-            if self._connected is None:
-                self._connected = docker.APIClient(base_url=self._url, version="auto", timeout=TIMEOUT_S)
-            return self._connected
-
-    @contextmanager
-    def _if_there(self) -> Iterator[None]:
-        """Let what is missing, or has ended, be no error."""
-        with self._answered():
-            try:
-                yield
-            except APIError as error:
-                if error.status_code not in (requests.codes.not_found, requests.codes.conflict):
-                    raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """For what an engine may refuse for good reasons."""
-        with self._answered():
-            try:
-                yield
-            except NotFound as error:
-                raise MissingError(_reason(error)) from error
-            except APIError as error:
-                raise EngineRefusedError(_reason(error)) from error
-
-    @contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except (DockerException, *_GONE) as error:
-            raise OrchestratorUnavailableError(self._shown, _reason(error)) from error
-
-    @property
-    def _shown(self) -> str:
-        return f"Docker Engine at {self._url}"
-
-
-def _reason(error: Exception) -> str:
-    text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror.lower()
-    return str(text).strip().rstrip(".").splitlines()[0] if str(text).strip() else type(error).__name__

@@ -3,43 +3,78 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.docker_engine.container import USER_ID
+from flops.adapters.docker_engine import data_servers
+from flops.adapters.docker_engine.container import HOME, LOOPBACK_HOST, USER_ID
+from flops.endpoint import ENDPOINT
+from flops.project.deployment import Role
+from flops.wire.training_data import ADDRESS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from flops.adapters.docker_engine.container import ContainerSpec
+    from flops.adapters.docker_engine.provisions import Provisions
+    from flops.settings import Settings
 
 DESCRIPTION: Final = "service.json"
 _OWNER_ONLY: Final = 0o700
 _READ_ONLY: Final = 0o400
 
 
-def archive(directory: str, files: Mapping[str, str]) -> bytes:
-    """A tar archive of a directory with these files, all of them for the service's user alone."""
+class HandedOver:
+    """What every instance is given, read anew for each start."""
+
+    def __init__(self, settings: Settings, provisions: Provisions) -> None:
+        self._settings, self._provisions = settings, provisions
+
+    def to(self, spec: ContainerSpec) -> dict[str, str]:
+        """The texts of the files, by their paths below the container's ``FLOPS_HOME``.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
+        own = {
+            DESCRIPTION: self._description(spec),
+            **{file_name(setting): Path(path).read_text() for setting, path in self._provisions.credentials.items()},
+            **self._provisions.files(Role(json.loads(spec.description)["role"])),
+        }
+        directory = spec.directory.removeprefix(f"{HOME}/")
+        return {**{f"{directory}/{name}": text for name, text in own.items()}, **self._addresses(spec)}
+
+    def _description(self, spec: ContainerSpec) -> str:
+        if not spec.port:
+            return spec.description
+        endpoint = {"listen": "0.0.0.0", "port": spec.port, "host": self._settings.advertised_host}  # noqa: S104  the container's own
+        return json.dumps({**json.loads(spec.description), ENDPOINT: endpoint}, indent=1)
+
+    def _addresses(self, spec: ContainerSpec) -> dict[str, str]:
+        """Where the data are; a data server's own address is announced by that on this machine, too."""
+        for node in spec.data_nodes if spec.port else ():
+            data_servers.announce(self._settings, node, spec.port)
+        return {
+            f"nodes/{node}/{ADDRESS_FILE}": data_servers.address_inside(self._settings, node, LOOPBACK_HOST)
+            for node in spec.data_nodes
+        }
+
+
+def archive(files: Mapping[str, str], directories: tuple[str, ...] = ()) -> bytes:
+    """A tar archive of these files and directories, all of them for the service's user alone."""
     output = io.BytesIO()
+    folders = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
     with tarfile.open(fileobj=output, mode="w") as tar:
-        for folder in reversed([*PurePosixPath(directory).parents][:-1]):
-            tar.addfile(_entry(str(folder), tarfile.DIRTYPE, _OWNER_ONLY))
-        tar.addfile(_entry(directory, tarfile.DIRTYPE, _OWNER_ONLY))
-        for name, text in files.items():
+        for folder in sorted({*folders, *directories}):
+            tar.addfile(_entry(folder, tarfile.DIRTYPE, _OWNER_ONLY))
+        for path, text in files.items():
             content = text.encode()
-            entry = _entry(f"{directory}/{name}", tarfile.REGTYPE, _READ_ONLY)
+            entry = _entry(path, tarfile.REGTYPE, _READ_ONLY)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return output.getvalue()
-
-
-def files_of(description: str, credentials: Mapping[str, str]) -> dict[str, str]:
-    """What an instance is told, and its credentials (setting → file on this machine), read now.
-
-    Raises:
-        OSError: one of them cannot be read.
-    """
-    secrets = {file_name(setting): Path(path).read_text() for setting, path in credentials.items()}
-    return {DESCRIPTION: description, **secrets}
 
 
 def file_name(setting: str) -> str:

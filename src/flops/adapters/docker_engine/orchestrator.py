@@ -10,18 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from flops.adapters.docker_engine import data_servers
+from flops.adapters.docker_engine.connection import EngineConnection
 from flops.adapters.docker_engine.container import HOME, SERVICE_GRACE_S, ContainerSpec
 from flops.adapters.docker_engine.engine import Engine
-from flops.adapters.docker_engine.files import DESCRIPTION, file_name
+from flops.adapters.docker_engine.environment import environment_of_role
+from flops.adapters.docker_engine.files import DESCRIPTION, HandedOver, file_name
+from flops.adapters.docker_engine.images import Images
+from flops.adapters.docker_engine.ports import choose_port
+from flops.adapters.docker_engine.provisions import Provisions
 from flops.adapters.docker_engine.state import State
-from flops.adapters.docker_engine.supervisor import ACTIVE, Supervisor
+from flops.adapters.docker_engine.steps import ACTIVE
+from flops.adapters.docker_engine.supervisor import Supervisor
 from flops.atomic_file import write_atomically
+from flops.endpoint import LOOPBACK
 from flops.errors import DeploymentRefusedError, NotFoundError
-from flops.project.deployment import Node
+from flops.project.deployment import InstanceState, Node, Role
 from flops.project.placement import choose_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from flops.ports import InstanceChange
@@ -31,14 +39,14 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _MAX_LOG_LINES: Final = 100_000
 _LOOK_S: Final = 0.5  # how soon a change is seen that another process has recorded
+_CALLED: Final = frozenset({Role.DATA, Role.TRACKING, Role.INFERENCE})  # by users, or by services
 
 
 class DockerOrchestrator:
     """Runs every instance as a container. The named nodes of the settings are names within this one engine.
 
     Nothing starts before ``deploy`` or ``changes`` is called: from then on this process supervises the installation's
-    containers, unless another one does. ``environment`` is given to every instance. ``credentials`` are settings that
-    name a file: the file is copied into every instance, where the setting names the copy.
+    containers, unless another one does.
     """
 
     def __init__(
@@ -47,16 +55,23 @@ class DockerOrchestrator:
         *,
         image: Callable[[ServiceSpec], str],
         command: Callable[[ServiceSpec], tuple[str, ...]] = lambda _: (),
-        environment: Mapping[str, str] | None = None,
-        credentials: Mapping[str, str] | None = None,
+        provisions: Provisions = Provisions(),  # noqa: B008  it is frozen
     ) -> None:
         self._settings, self._image, self._command = settings, image, command
-        self._environment, self._credentials = dict(environment or {}), dict(credentials or {})
+        self._provisions = provisions
         directory = settings.home / "orchestrator"
         self._state = State(directory / "docker.db")
         self._logs = directory / "logs"
-        self._engine = Engine(settings.docker_url, self._state.installation)
-        self._supervisor = Supervisor(self._engine, self._state, directory / "docker.lock", self._credentials)
+        connection = EngineConnection(settings.docker_url)
+        self._engine = Engine(
+            connection,
+            Images(connection, provisions.images),
+            self._state.installation,
+            network=settings.docker_network,
+            is_advertised=settings.advertised_host not in LOOPBACK,
+        )
+        handed_over = HandedOver(settings, provisions)
+        self._supervisor = Supervisor(self._engine, self._state, directory / "docker.lock", handed_over, self.settle)
 
     def close(self) -> None:
         """Stop supervising; the containers run on."""
@@ -88,11 +103,40 @@ class DockerOrchestrator:
 
     def deploy(self, spec: ServiceSpec) -> None:
         """Take a service on."""
+        self._record(spec)
+        self._supervisor.begin()
+
+    def settle(self) -> None:
+        """Have a data server on every learner node, in the version that this is, and on no other node.
+
+        Raises:
+            DeploymentRefusedError: their image is not there.
+        """
+        if not self._provisions.data_servers:
+            return
+        self._state.add_app(data_servers.APP)
+        for service in self._state.services(data_servers.APP):
+            if service.role is Role.DATA and self._is_outdated(service):
+                self.undeploy(service.name)
+        for node in data_servers.learner_nodes(self._settings):
+            self._record(data_servers.data_server(node))
+
+    def _is_outdated(self, service: Service) -> bool:
+        """Whether a data server has to be deployed anew: of another version, failed, or on a node that is none now."""
+        if not data_servers.is_on_a_learner_node(service.name, self._settings):
+            return True
+        image = self._image(data_servers.data_server(service.instances[0].node))
+        container = self._state.spec(service.instances[0].id)
+        return service.instances[0].state is InstanceState.FAILED or (
+            container is not None and container.image != image
+        )
+
+    def _record(self, spec: ServiceSpec) -> None:
         if not _NAME.fullmatch(spec.name):
             raise DeploymentRefusedError(spec.name, "its name may have letters, digits, '-' and '_' only")
         nodes = choose_nodes(spec, self._settings.local_nodes, self._load)
         image = self._image(spec)
-        if not self._engine.has_image(image):
+        if not self._engine.images.can_have(image):
             raise DeploymentRefusedError(
                 spec.name, f"the Docker Engine has no image {image!r}", remedy="Build it, or pull it, with docker."
             )
@@ -100,7 +144,6 @@ class DockerOrchestrator:
         if not self._state.add_service(spec, containers):
             reason = f"there is no app {spec.app.name!r} of user {spec.app.user!r}"
             raise DeploymentRefusedError(spec.name, reason)
-        self._supervisor.begin()
 
     def undeploy(self, service_name: str) -> None:
         """Stop all containers of a service, keep their logs, and forget it."""
@@ -114,6 +157,8 @@ class DockerOrchestrator:
     def forget(self, service_name: str) -> None:
         """Undeploy a service and remove the logs and the volumes of its instances."""
         self.undeploy(service_name)
+        for image in self._state.images_of(service_name):
+            self._engine.images.remove(image)
         for instance in self._state.traces_of_service(service_name):
             self._engine.remove_volume(instance)
             self._log_file(instance).unlink(missing_ok=True)
@@ -165,13 +210,17 @@ class DockerOrchestrator:
             labels={"app": spec.app.name, "user": spec.app.user, "project": spec.project_id},
             limits=spec.resources,
             max_restarts=spec.max_restarts,
+            port=choose_port(self._state.ports()) if spec.role in _CALLED else 0,
+            data_nodes=_data_nodes(spec, node),
+            is_builder=spec.role is Role.BUILDER,
+            image_may_change=bool(spec.image),
         )
-        return replace(container, environment=self._environment_of(container))
+        return replace(container, environment=self._environment_of(container, spec.role))
 
-    def _environment_of(self, container: ContainerSpec) -> dict[str, str]:
-        copies = {setting: f"{container.directory}/{file_name(setting)}" for setting in self._credentials}
+    def _environment_of(self, container: ContainerSpec, role: Role) -> dict[str, str]:
+        copies = {setting: f"{container.directory}/{file_name(setting)}" for setting in self._provisions.credentials}
         own = {"FLOPS_HOME": HOME, "FLOPS_SERVICE_FILE": f"{container.directory}/{DESCRIPTION}"}
-        return {**self._environment, **copies, **own}
+        return {**self._provisions.environment, **environment_of_role(role), **copies, **own}
 
     def _remove(self, instance: str) -> None:
         """Stop a container and remove it; its log is kept in a file."""
@@ -202,3 +251,13 @@ class DockerOrchestrator:
 
 def _last_lines(text: str, count: int) -> str:
     return "".join(deque(text.splitlines(keepends=True), maxlen=count))
+
+
+def _data_nodes(spec: ServiceSpec, node: str) -> tuple[str, ...]:
+    match spec.role:
+        case Role.DATA | Role.LEARNER:
+            return (node,)
+        case Role.MOCK_DATA:
+            return tuple(spec.config.get("nodes", ()))
+        case _:
+            return ()

@@ -37,6 +37,8 @@ CREATE TABLE traces (
     position INTEGER PRIMARY KEY, instance TEXT NOT NULL UNIQUE, service TEXT NOT NULL, user TEXT NOT NULL,
     app TEXT NOT NULL);
 """
+# An image that a service alone has used goes with it.
+_IMAGES: Final = "ALTER TABLE traces ADD COLUMN image TEXT NOT NULL DEFAULT ''"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path)
-        self._file.migrate((_TABLES,))
+        self._file.migrate((_TABLES, _IMAGES))
         self._changed, self._writes = threading.Condition(), 0
         fact = (_INSTALLATION, secrets.token_hex(4))
         self._file.write("INSERT OR IGNORE INTO facts VALUES (?, ?)", *fact)
@@ -139,6 +141,20 @@ class State:
         """The instances that have left something behind, of a service."""
         return [row[0] for row in self._file.rows("SELECT instance FROM traces WHERE service = ?", service)]
 
+    def images_of(self, service: str) -> set[str]:
+        """The images that only instances of a service have used."""
+        return {row[0] for row in self._file.rows("SELECT image FROM traces WHERE service = ?", service)} - {""}
+
+    def spec(self, instance: str) -> ContainerSpec | None:
+        """What an instance should be."""
+        rows = self._file.rows("SELECT spec FROM instances WHERE id = ?", instance)
+        return ContainerSpec.from_json(json.loads(rows[0][0])) if rows else None
+
+    def ports(self) -> set[int]:
+        """The ports that instances have."""
+        rows = self._file.rows("SELECT json_extract(spec, '$.port') FROM instances")
+        return {port for (port,) in rows if port}
+
     def changes(self, after: int) -> list[InstanceChange]:
         """The changes after a cursor, oldest first; at most ``CHANGES_PER_READ``."""
         query = "SELECT cursor, document FROM changes WHERE cursor > ? ORDER BY cursor LIMIT ?"
@@ -177,13 +193,20 @@ class State:
             for container in containers:
                 values = (container.instance, spec.name, json.dumps(container.to_json()), _text(Status()))
                 database.execute("INSERT INTO instances (id, service, spec, status) VALUES (?, ?, ?, ?)", values)
-                trace = (container.instance, spec.name, *app)
+                image = container.image if spec.role is Role.INFERENCE else ""
+                trace = (container.instance, spec.name, *app, image)
                 database.execute("DELETE FROM traces WHERE instance = ?", trace[:1])
-                database.execute("INSERT INTO traces (instance, service, user, app) VALUES (?, ?, ?, ?)", trace)
+                database.execute(
+                    "INSERT INTO traces (instance, service, user, app, image) VALUES (?, ?, ?, ?, ?)", trace
+                )
             for container in containers:
                 _append(database, spec.name, container.instance, "")
         self._wake()
         return True
+
+    def change_spec(self, spec: ContainerSpec) -> None:
+        """Let an instance be made otherwise from now on."""
+        self._file.write("UPDATE instances SET spec = ? WHERE id = ?", json.dumps(spec.to_json()), spec.instance)
 
     def record(self, instance: str, status: Status, log_tail: str = "") -> None:
         """Keep a new status of an instance that is still to be looked after, and tell of it as a change."""

@@ -8,40 +8,39 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.docker_engine.endings import STABLE_AFTER_S, Ending, ending_of, wait_s, was_stopped
-from flops.adapters.docker_engine.engine import EngineRefusedError, MissingError
-from flops.adapters.docker_engine.fates import Fate, Fates, seconds
-from flops.adapters.docker_engine.files import files_of
+from flops.adapters.docker_engine.fates import Fates
+from flops.adapters.docker_engine.steps import ACTIVE, RETRY_S, Steps
 from flops.errors import FlopsError
 from flops.project.deployment import InstanceState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
-    from flops.adapters.docker_engine.container import Container, ContainerSpec
     from flops.adapters.docker_engine.engine import Engine
-    from flops.adapters.docker_engine.state import State, Supervised
+    from flops.adapters.docker_engine.files import HandedOver
+    from flops.adapters.docker_engine.state import State
 
 log = logging.getLogger(__name__)
 
 WORKERS: Final = 8
 LOOK_S: Final = 0.5  # how soon a service is seen that another process has deployed, and a lock that became free
-RETRY_S: Final = 1.0
-TAIL_LINES: Final = 40
-TAIL_BYTES: Final = 8192
-ACTIVE: Final = frozenset({InstanceState.SCHEDULED, InstanceState.RUNNING})
 
 
 class Supervisor:
-    """Supervises while it holds the lock of its installation; until then it waits for it."""
+    """Supervises while it holds the lock of its installation; until then it waits for it.
 
-    def __init__(self, engine: Engine, state: State, lock: Path, credentials: Mapping[str, str]) -> None:
-        self._engine, self._state, self._lock_file, self._credentials = engine, state, lock, credentials
+    ``settle`` sees to what has to be there whatever is deployed; it is called whenever the engine has (re)appeared.
+    """
+
+    def __init__(
+        self, engine: Engine, state: State, lock: Path, handed_over: HandedOver, settle: Callable[[], object]
+    ) -> None:
+        self._engine, self._state, self._lock_file, self._settle = engine, state, lock, settle
         self._fates = Fates()
+        self._steps = Steps(engine, state, self._fates, handed_over)
         self._guard, self._wake, self._stopping = threading.Lock(), threading.Event(), threading.Event()
         self._due: dict[str, float] = {}
         self._busy: set[str] = set()
@@ -117,7 +116,7 @@ class Supervisor:
     def _work_on(self, instance: str) -> None:
         again_s: float | None = RETRY_S
         try:
-            again_s = self._look_at(instance)
+            again_s = self._steps.look_at(instance)
         except FlopsError as error:
             log.warning("cannot look after %s: %s", instance, error)
         except Exception:
@@ -158,6 +157,10 @@ class Supervisor:
 
     def _reconcile(self) -> None:
         """Look at everything once, and remove containers that nobody asked for."""
+        try:
+            self._settle()
+        except FlopsError as error:
+            log.warning("a part of FLOps itself cannot be deployed: %s", error)
         for instance in self._engine.instances():
             if not self._state.has_instance(instance):
                 log.warning("removing the container of %s, which is unknown", instance)
@@ -165,96 +168,3 @@ class Supervisor:
         for instance, state in self._state.instances().items():
             if state in ACTIVE:
                 self._look_soon(instance)
-
-    # --- one step of one instance
-
-    def _look_at(self, instance: str) -> float | None:
-        """Do the next step; returns after how many seconds to look again, None to wait for news of it."""
-        supervised = self._state.instance(instance)
-        if supervised is None or supervised.status.state not in ACTIVE:
-            return None
-        status, container = supervised.status, self._engine.inspect(instance)
-        if container is None or container.is_going:
-            if status.run != status.ended_run:
-                return self._end(supervised, Ending(status.run, "its container was removed"))
-            return self._create(supervised.spec) if container is None else self._remove(instance)
-        if container.run != status.run:
-            return self._tell_running(supervised, container)
-        if container.is_running:
-            return self._note_stable(supervised, container)
-        if container.run == status.ended_run:
-            return self._start(supervised)
-        return self._judge(supervised, container)
-
-    def _judge(self, supervised: Supervised, container: Container) -> float | None:
-        """Find out why a container does not run any more."""
-        match self._fates.of(container):
-            case Fate.ENDED:
-                return self._end(supervised, ending_of(supervised.spec, container))
-            case Fate.STOPPED:
-                self._state.record(supervised.spec.instance, was_stopped(supervised.status, container.run))
-                return 0.0
-            case Fate.UNKNOWN_YET:
-                return RETRY_S
-
-    def _create(self, spec: ContainerSpec) -> float | None:
-        try:
-            self._engine.create(spec)
-        except EngineRefusedError as error:
-            return self._refuse(spec.instance, str(error))
-        if self._state.instance(spec.instance) is None:  # undeployed before there was anything to remove
-            self._engine.remove(spec.instance)
-            return None
-        return 0.0
-
-    def _remove(self, instance: str) -> float:
-        """Have a container gone whose name is needed."""
-        self._engine.remove(instance)
-        return RETRY_S
-
-    def _start(self, supervised: Supervised) -> float | None:
-        instance = supervised.spec.instance
-        try:
-            files = files_of(supervised.spec.description, self._credentials)
-            container = self._engine.start(supervised.spec, files)
-        except MissingError:
-            return 0.0
-        except OSError as error:
-            return self._refuse(instance, f"{error.filename}: {(error.strerror or str(error)).lower()}")
-        except EngineRefusedError as error:
-            found = self._engine.inspect(instance)
-            if found is None or found.is_going:  # somebody has begun to remove it since it was looked at
-                return 0.0
-            return self._refuse(instance, str(error))
-        return self._tell_running(supervised, container)
-
-    def _tell_running(self, supervised: Supervised, container: Container) -> float:
-        status = replace(supervised.status, state=InstanceState.RUNNING, run=container.run, exit_code=None)
-        self._state.record(supervised.spec.instance, status)
-        return STABLE_AFTER_S if container.is_running else 0.0
-
-    def _note_stable(self, supervised: Supervised, container: Container) -> float | None:
-        """Forget the crashes before a long run."""
-        if not supervised.status.runs_in_a_row:
-            return None
-        ran_s = time.time() - seconds(container.run)
-        if ran_s < STABLE_AFTER_S:
-            return STABLE_AFTER_S - ran_s
-        self._state.record(supervised.spec.instance, replace(supervised.status, runs_in_a_row=0))
-        return None
-
-    def _end(self, supervised: Supervised, ending: Ending) -> float | None:
-        """Tell how a run has ended, and clean up after it; returns when the next one is due."""
-        instance = supervised.spec.instance
-        status = ending.after(supervised.status, supervised.spec.max_restarts)
-        has_crashed = status.state is not InstanceState.COMPLETED
-        tail = self._engine.logs(instance, TAIL_LINES)[-TAIL_BYTES:] if has_crashed else ""
-        self._state.record(instance, status, tail)
-        return wait_s(status.runs_in_a_row) if status.state is InstanceState.SCHEDULED else None
-
-    def _refuse(self, instance: str, reason: str) -> float | None:
-        """Tell that an instance cannot even be started."""
-        supervised = self._state.instance(instance)
-        if supervised is not None:
-            self._end(supervised, Ending(supervised.status.run, f"it cannot be started: {reason}", is_final=True))
-        return None

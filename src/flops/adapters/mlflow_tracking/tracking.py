@@ -28,15 +28,15 @@ MAX_PARAMETER_CHARS: Final = 500  # what every MLflow 2 and 3 server takes
 
 
 class MlflowTracking:
-    """One experiment per project with one run in it.
+    """One experiment per project with one run in it, on the server that users know by ``url``.
 
     The parameters ``sla.ml_repo_url`` and ``commit`` also become MLflow's source tags, and name the experiment. A value
     that is too long for MLflow is cut; the whole is then an artifact below ``parameters/``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, reached_at: str = "") -> None:
         self._url = url.rstrip("/")
-        self._rest = MlflowRest(self._url)
+        self._rest = MlflowRest(reached_at.rstrip("/") or self._url)
 
     def start_run(self, project_id: str, parameters: Mapping[str, str]) -> TrackedRun:
         """Create the project's experiment and its one run, or find and reopen them."""
