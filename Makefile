@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev test-servers demo test check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean fuzz
+.PHONY: help setup setup-dev test-servers demo test test-containers check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.set-up ## install FLOps with all it needs into .venv
 
@@ -27,6 +27,9 @@ test-servers: ## build the server that the tests of the MongoDB store need, unle
 test: setup-dev ## run the tests, without benchmarks and chaos tests
 	-@$(MAKE) --no-print-directory test-servers
 	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-containers: setup-dev ## run the tests that need images with Python in them, or several engines
+	$(PYTEST) -m containers -n 2 --dist loadfile
 
 check: check-lint check-format check-types check-imports check-docs ## all checks of the code (-k: do not stop at the first)
 

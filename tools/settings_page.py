@@ -26,6 +26,13 @@ MEANINGS: Final = {
     "advertised_host": "What others call this machine in the addresses of tracking and inference servers in "
     "containers; if that is no loopback address, they can be reached at all addresses of this machine.",
     "loopback_host": "What this machine itself is called where it is no loopback address, as in a container.",
+    "registry_url": "The OCI registry of images, as `http(s)://host[:port][/namespace]`; empty: "
+    "environments under `FLOPS_HOME`.",
+    "registry_username": "The user name at that registry.",
+    "registry_password_file": "A file that holds the password at that registry, and nothing else.",
+    "registry_ca_file": "The certificates (PEM) that an `https://` registry is checked against; empty: the system's.",
+    "image_platforms": "The platforms of images in a registry: `linux/amd64,linux/arm64`; empty: this machine's.",
+    "build_directory": "Where builders keep environments for the next build; empty: under `FLOPS_HOME`.",
     "local_nodes": "The nodes of this machine: names separated by commas, each with `:capability+capability` or all.",
     "user": "Whose tracking server `flops tracking` shows, and who cancels where `USER` is not set.",
     "max_payload_bytes": "The largest message that is sent or taken; the broker's own limit has to be larger.",

@@ -331,6 +331,16 @@ class RegistryUnavailableError(FlopsError):
         super().__init__(f"The registry {registry} cannot be used: {reason}.")
 
 
+class RegistryRefusedError(FlopsError):
+    """The registry of images will not do what it is asked for, and would not the next time."""
+
+    code = "registry.refused"
+
+    def __init__(self, registry: str, reason: str, *, remedy: str = "") -> None:
+        self.registry, self.reason = registry, reason
+        super().__init__(f"The registry {registry} refuses: {reason}.", remedy=remedy)
+
+
 class BuildFailedError(FlopsError):
     """An image could not be built. ``step`` says in which step, ``where`` at which line or package."""
 

@@ -433,6 +433,14 @@ class ActorImages:
 class ImageBuilder(Protocol):
     """Makes images. ``report`` hears every step; ``warn`` every ``(message, remedy)`` for the user."""
 
+    @property
+    def actor_steps(self) -> Sequence[str]:
+        """The steps of ``build_actors``, in their order."""
+
+    @property
+    def model_steps(self) -> Sequence[str]:
+        """The steps of ``build_trained_model``, in their order."""
+
     def build_actors(
         self, order: ActorImages, report: Callable[[BuildStep], None], warn: Callable[[str, str], None]
     ) -> list[BuiltImage]:

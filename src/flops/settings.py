@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from flops.errors import InvalidSettingError
+from flops.registry_access import checked_url, image_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ SQLITE: Final = "sqlite://"
 UNIX: Final = "unix://"
 # Perhaps credentials, then hosts, then perhaps a database and options.
 MONGODB: Final = re.compile(r"mongodb(\+srv)?://([^/?#]*@)?[^/?#@]+([/?].*)?")
+IMAGE_PLATFORMS: Final = ("linux/amd64", "linux/arm64")
 USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 MIB: Final = 1024 * 1024
@@ -85,6 +87,12 @@ class Settings:
     docker_network: str = ""
     advertised_host: str = "localhost"
     loopback_host: str = ""
+    registry_url: str = ""
+    registry_username: str = ""
+    registry_password_file: str = ""
+    registry_ca_file: str = ""
+    image_platforms: tuple[str, ...] = ()
+    build_directory: str = ""
     local_nodes: tuple[LocalNode, ...] = field(default=(LocalNode("local", frozenset(CAPABILITIES)),))
     user: str = "Admin"
     max_payload_bytes: int = 8 * MIB
@@ -130,6 +138,12 @@ class Settings:
             docker_network=environment.get("FLOPS_DOCKER_NETWORK", ""),
             advertised_host=environment.get("FLOPS_ADVERTISED_HOST", "") or defaults.advertised_host,
             loopback_host=environment.get("FLOPS_LOOPBACK_HOST", ""),
+            registry_url=checked_url(environment.get("FLOPS_REGISTRY_URL", "")),
+            registry_username=environment.get("FLOPS_REGISTRY_USERNAME", ""),
+            registry_password_file=environment.get("FLOPS_REGISTRY_PASSWORD_FILE", ""),
+            registry_ca_file=environment.get("FLOPS_REGISTRY_CA_FILE", ""),
+            image_platforms=_platforms(environment.get("FLOPS_IMAGE_PLATFORMS", "")),
+            build_directory=environment.get("FLOPS_BUILD_DIRECTORY", ""),
             local_nodes=_local_nodes(environment.get("FLOPS_LOCAL_NODES", "")) or defaults.local_nodes,
             user=_user(environment.get("FLOPS_USER", "")) or defaults.user,
             max_payload_bytes=int(_positive(environment, "FLOPS_MAX_PAYLOAD_BYTES", defaults.max_payload_bytes)),
@@ -160,6 +174,11 @@ class Settings:
         """Where a local node keeps what is its own: its data and its data server's address."""
         return self.home / "nodes" / node
 
+    @property
+    def registry_prefix(self) -> str:
+        """What precedes an image's name where an engine pulls it, as ``localhost:5000``; empty without a registry."""
+        return image_prefix(self.registry_url)
+
 
 def _home(text: str) -> Path:
     home = Path(text).expanduser().absolute()
@@ -182,6 +201,13 @@ def _docker_url(text: str) -> str:
     if text and not (text.startswith(f"{UNIX}/") and not text.endswith("/")):
         raise InvalidSettingError("FLOPS_DOCKER_URL", without_credentials(text), "unix:///path/to/socket")
     return text
+
+
+def _platforms(text: str) -> tuple[str, ...]:
+    platforms = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    if not set(platforms) <= set(IMAGE_PLATFORMS):
+        raise InvalidSettingError("FLOPS_IMAGE_PLATFORMS", text, f"a list of {' and '.join(IMAGE_PLATFORMS)}")
+    return platforms
 
 
 def is_mongodb(url: str) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from tests.ml_repositories import TINY, commit_files, make_repository
 
 from flops.adapters.git import GitRepositories
-from flops.adapters.local_images import LocalImageBuilder, LocalImageRegistry, LocalImageStore
+from flops.adapters.images.local import LocalImageBuilder, LocalImageRegistry, LocalImageStore
 from flops.errors import BuildFailedError, NotFoundError, StoppingError
 from flops.ports import ActorImages, BuildStep
 from flops.project.images import AGGREGATOR, LEARNER, actor_image, trained_model_image

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
-    from flops.adapters.local_images import LocalImage
+    from flops.adapters.images.runnable import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
     from flops.configuration import Configuration
     from flops.ports import Bus, ImageBuilder, Orchestrator, Registry, Repositories, Store, Tracking, TrainingData
+    from flops.registry_access import RegistryAccess
     from flops.retries import RetryPolicy
     from flops.settings import BrokerAccess, Settings
 
@@ -196,9 +197,34 @@ def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
     )
 
 
+def registry_access(settings: Settings) -> RegistryAccess:
+    """How the registry that the settings name is reached.
+
+    Raises:
+        InvalidSettingError: the password file cannot be read.
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from flops.endpoint import seen_from  # noqa: PLC0415
+    from flops.errors import InvalidSettingError  # noqa: PLC0415
+    from flops.registry_access import RegistryAccess  # noqa: PLC0415
+
+    path = settings.registry_password_file
+    try:
+        password = Path(path).read_text("utf-8").rstrip("\r\n") if path else ""
+    except OSError as error:
+        raise InvalidSettingError("FLOPS_REGISTRY_PASSWORD_FILE", path, "a file that can be read") from error
+    url = seen_from(settings.loopback_host, settings.registry_url)
+    return RegistryAccess(url, settings.registry_username, password, settings.registry_ca_file)
+
+
 def registry(settings: Settings) -> Registry:
     """Where images are."""
-    from flops.adapters.local_images import LocalImageRegistry  # noqa: PLC0415
+    if settings.registry_url:
+        from flops.adapters.images.oci import OciRegistry  # noqa: PLC0415
+
+        return OciRegistry(registry_access(settings))
+    from flops.adapters.images.local import LocalImageRegistry  # noqa: PLC0415
 
     return LocalImageRegistry(settings.home)
 
@@ -212,11 +238,21 @@ def repositories(settings: Settings, stopping: threading.Event | None = None) ->
 
 def image_builder(settings: Settings, stopping: threading.Event | None = None) -> ImageBuilder:
     """What makes images; ``stopping`` ends what is running and leaves nothing half made."""
-    from flops.adapters.local_images import LocalImageBuilder  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
     from flops.retries import Retries  # noqa: PLC0415
 
-    retries = Retries(retry_policy(settings), stopping)
-    return LocalImageBuilder(settings.home, repositories(settings, stopping), stopping=stopping, retries=retries)
+    retries, sources = Retries(retry_policy(settings), stopping), repositories(settings, stopping)
+    if settings.registry_url:
+        from flops.adapters.images.oci import OciImageBuilder, OciPlan  # noqa: PLC0415
+
+        directory = Path(settings.build_directory) if settings.build_directory else settings.home
+        bases = settings.docker_images.removeprefix(f"{settings.registry_prefix}/")
+        plan = OciPlan(registry_access(settings), bases, directory, settings.image_platforms)
+        return OciImageBuilder(plan, sources, stopping=stopping, retries=retries)
+    from flops.adapters.images.local import LocalImageBuilder  # noqa: PLC0415
+
+    return LocalImageBuilder(settings.home, sources, stopping=stopping, retries=retries)
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
@@ -227,8 +263,12 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def local_image(settings: Settings, image: str) -> LocalImage:
-    """Where a local image lies."""
-    from flops.adapters.local_images import LocalImageStore  # noqa: PLC0415
+    """Where an image lies: around this process, or on this machine."""
+    from flops.adapters.images.runnable import image_around  # noqa: PLC0415
+
+    if (around := image_around(image)) is not None:
+        return around
+    from flops.adapters.images.local import LocalImageStore  # noqa: PLC0415
 
     return LocalImageStore(settings.home).locate(image)
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from flops.builder.tracking_url import find_tracking_url
 from flops.delivery.farewell import await_confirmation
@@ -25,21 +25,11 @@ from flops.wire.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from flops.delivery.service import ServiceContext
     from flops.ports import BuiltImage, ImageBuilder, Tracking
     from flops.retries import FailedAttempt, Retries
-
-ACTOR_STEPS: Final = (
-    BuildStepName.CLONE,
-    BuildStepName.CHECK,
-    BuildStepName.RESOLVE,
-    BuildStepName.INSTALL_LEARNER,
-    BuildStepName.INSTALL_AGGREGATOR,
-    BuildStepName.STORE,
-)
-MODEL_STEPS: Final = (BuildStepName.DOWNLOAD, BuildStepName.STORE)
 
 
 def run(
@@ -87,10 +77,14 @@ class _Builder:
         finished = BuildFinished(purpose=self._purpose, images=images, duration_s=time.monotonic() - begun)
         self._context.events.publish(finished)
 
-    def _plan(self) -> tuple[list[str], tuple[str, ...], Callable[[], list[BuiltImage]]]:
+    def _plan(self) -> tuple[list[str], Sequence[str], Callable[[], list[BuiltImage]]]:
         if self._purpose == "actors":
-            return sorted(self._config["images"].values()), ACTOR_STEPS, self._build_actors
-        return [str(self._config["image"])], MODEL_STEPS, self._build_trained_model
+            return sorted(self._config["images"].values()), self._builder.actor_steps, self._build_actors
+        return (
+            [str(self._config["image"])],
+            (BuildStepName.DOWNLOAD, *self._builder.model_steps),
+            self._build_trained_model,
+        )
 
     def _build_actors(self) -> list[BuiltImage]:
         order = ActorImages(

@@ -43,6 +43,7 @@ STEPS: Final[dict[str, tuple[str, str]]] = {
     ),
     BuildStepName.DOWNLOAD: ("Downloading the model", "Downloaded the model"),
     BuildStepName.STORE: ("Storing what was built", "Stored what was built"),
+    BuildStepName.PUSH: ("Pushing to the registry", "Pushed to the registry"),
 }
 ATTEMPTED: Final = {
     "CreateApp": "Creating the app",

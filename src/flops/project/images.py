@@ -33,6 +33,7 @@ class BuildStepName(StrEnum):
     INSTALL_AGGREGATOR = "install aggregator environment"
     DOWNLOAD = "download model"
     STORE = "store"
+    PUSH = "push"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tests.inference_service import PATIENCE_S, InferenceService
 from tests.ml_repositories import git
 
 from flops.adapters.git import GitRepositories
-from flops.adapters.local_images import LocalImage, LocalImageBuilder, LocalImageRegistry, LocalImageStore
+from flops.adapters.images.local import LocalImageBuilder, LocalImageRegistry, LocalImageStore
 from flops.errors import PredictionRefusedError
 from flops.examples.repositories import create
 from flops.inference.client import predict
@@ -27,6 +27,8 @@ from flops.project.images import AGGREGATOR, LEARNER, actor_image, trained_model
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from flops.adapters.images.runnable import LocalImage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -70,6 +70,9 @@ class FakeEvents:
 class FakeBuilder:
     """Makes images out of nothing, or raises."""
 
+    actor_steps = ("clone", "store")
+    model_steps = ("store",)
+
     failure: Exception | None = None
     during: Callable[[], None] = lambda: None
     orders: list[ActorImages] = field(default_factory=list)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flops.adapters.local_images.pip_settings import uv_environment
+from flops.adapters.images.pip_settings import uv_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

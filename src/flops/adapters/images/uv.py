@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.local_images.pip_settings import uv_environment
-from flops.adapters.local_images.uv_failures import is_passing
+from flops.adapters.images.pip_settings import uv_environment
+from flops.adapters.images.uv_failures import is_passing
 from flops.child_process import FinishedChild, run_child
 from flops.errors import FlopsError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from flops.adapters.images.interpreters import Interpreter
 
 TIMEOUT_S: Final = 3600.0
 QUERY_TIMEOUT_S: Final = 120.0
@@ -56,7 +58,7 @@ class Uv:
         self._environment = uv_environment(environment)
         self._no_index = ["--no-index"] if self._environment.pop("UV_NO_INDEX", "") else []
 
-    def resolve(self, requirements: Sequence[str], python: Path, constraints: str = "") -> str:
+    def resolve(self, requirements: Sequence[str], interpreter: Interpreter, constraints: str = "") -> str:
         """The exact versions, with hashes, that meet all requirements; one package begins each paragraph.
 
         Raises:
@@ -67,23 +69,25 @@ class Uv:
         bounds.write_text(constraints, "utf-8")
         child = self._run_online(
             "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras",
-            *self._no_index, "--python", str(python), "--constraints", bounds.name, *_strategy(requirements),
-            wanted.name,
+            *self._no_index, "--python", str(interpreter.path), *_target(interpreter.platform),
+            "--constraints", bounds.name, *_strategy(requirements), wanted.name,
         )  # fmt: skip
         return child.output
 
-    def create_environment(self, directory: Path, python: Path) -> None:
-        """Make an empty virtual environment."""
-        self._run("venv", "--quiet", "--no-project", "--python", str(python), str(directory))
+    def create_environment(self, directory: Path, interpreter: Interpreter) -> None:
+        """Make an empty virtual environment that may be moved to another place."""
+        python = str(interpreter.path)
+        self._run("venv", "--quiet", "--no-project", "--relocatable", "--python", python, str(directory))
 
-    def install(self, directory: Path, lock: str) -> None:
-        """Install exactly what ``lock`` lists; every hash is checked."""
+    def install(self, directory: Path, lock: str, platform: str = "") -> None:
+        """Install exactly what ``lock`` lists, perhaps for another platform; every hash is checked."""
         file = self._scratch / "lock.txt"
         file.write_text(lock, "utf-8")
         python = directory / "bin" / "python"
         self._run_online(
-            "pip", "sync", "--quiet", *self._no_index, "--python", str(python), *_strategy([lock]), file.name
-        )
+            "pip", "sync", "--quiet", *self._no_index, "--python", str(python), *_target(platform),
+            *_strategy([lock]), file.name,
+        )  # fmt: skip
 
     def installed_pythons(self) -> str:
         """What uv finds on this machine, as JSON."""
@@ -127,6 +131,11 @@ def without_hashes(lock: str) -> str:
     """The same versions as constraints: a constraint must neither carry hashes nor extras."""
     kept = (line.partition(" \\")[0].strip() for line in lock.splitlines() if line and not line.startswith(" "))
     return "\n".join(re.sub(r"^([A-Za-z0-9._-]+)\[[^\]]*\]", r"\1", line) for line in kept if not line.startswith("-"))
+
+
+def _target(platform: str) -> list[str]:
+    """Nothing can be built for another platform than this machine's."""
+    return ["--python-platform", platform, "--only-binary", ":all:"] if platform else []
 
 
 def _strategy(lines: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, Self
 
-from flops.adapters.local_images.trees import private_directory
+from flops.adapters.images.trees import private_directory
 from flops.errors import StoppingError
 
 if TYPE_CHECKING:

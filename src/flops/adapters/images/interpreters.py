@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from flops.adapters.local_images.uv import UvFailedError
+from flops.adapters.images.uv import UvFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flops.adapters.local_images.uv import Uv
+    from flops.adapters.images.uv import Uv
 
 OLDEST: Final = (3, 8)
 _RELEASE: Final = re.compile(r"3\.\d+\.\d+")
@@ -27,10 +27,11 @@ _PROGRAM: Final = re.compile(r"python3\.\d+")
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python interpreter."""
+    """A Python interpreter; ``platform`` (uv's name) where packages are wanted for another one than its own."""
 
     path: Path
     version: str
+    platform: str = ""
 
     @property
     def minor(self) -> tuple[int, int]:
@@ -41,10 +42,12 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The interpreter to use; ``is_exact`` unless something else was asked for."""
+    """The interpreter to use; ``is_exact`` unless something else was asked for, and then what to do about it."""
 
     interpreter: Interpreter
     is_exact: bool
+    place: str = "this machine"
+    remedy: str = "install that Python on this machine, for example with uv or pyenv"
 
 
 def choose_interpreter(wanted: str, uv: Uv, environment: Mapping[str, str]) -> Choice:

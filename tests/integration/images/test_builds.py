@@ -13,7 +13,7 @@ import pytest
 from tests.ml_repositories import TINY, commit_files, make_repository
 
 from flops.adapters.git import GitRepositories
-from flops.adapters.local_images import LocalImageBuilder, LocalImageRegistry, LocalImageStore
+from flops.adapters.images.local import LocalImageBuilder, LocalImageRegistry, LocalImageStore
 from flops.ports import ActorImages
 from flops.project.images import AGGREGATOR, LEARNER, actor_image
 
@@ -44,7 +44,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from flops.adapters.git import GitRepositories
-from flops.adapters.local_images import LocalImageBuilder
+from flops.adapters.images.local import LocalImageBuilder
 from flops.ports import ActorImages
 from flops.project.images import actor_image
 home, url, commit = sys.argv[1:]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flops.adapters.local_images.interpreters import Interpreter, choose_interpreter, fits, nearest
+from flops.adapters.images.interpreters import Interpreter, choose_interpreter, fits, nearest
 
 
 def interpreters(*versions: str) -> list[Interpreter]:

@@ -8,9 +8,9 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.local_images.locks import FileLock
-from flops.adapters.local_images.resolution import Resolution
-from flops.adapters.local_images.trees import private_directory, remove_tree, size_of
+from flops.adapters.images.locks import FileLock
+from flops.adapters.images.resolution import Resolution
+from flops.adapters.images.trees import private_directory, remove_tree, size_of
 from flops.atomic_file import write_atomically
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from flops.adapters.local_images.interpreters import Interpreter
-    from flops.adapters.local_images.uv import Uv
+    from flops.adapters.images.interpreters import Interpreter
+    from flops.adapters.images.uv import Uv
 
 COMPLETE: Final = ".flops-complete"
+LAYOUT: Final = "relocatable"
 _LOCKS: Final = ".locks"
 _RESOLUTIONS: Final = ".resolutions"
 
@@ -64,7 +65,8 @@ class Environment:
 
 def digest_of(interpreter: Interpreter, lock: str) -> str:
     """What an environment is known by: interpreter, platform, and packages with their hashes."""
-    parts = (str(interpreter.path), interpreter.version, platform.system(), platform.machine(), lock)
+    target = interpreter.platform or f"{platform.system()} {platform.machine()}"
+    parts = (LAYOUT, str(interpreter.path), interpreter.version, target, lock)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
@@ -108,8 +110,8 @@ def remove_unused_environment(environments: Path, digest: str, is_used: Callable
 def _install(directory: Path, interpreter: Interpreter, lock: str, uv: Uv) -> None:
     remove_tree(directory)
     try:
-        uv.create_environment(directory, interpreter.path)
-        uv.install(directory, lock)
+        uv.create_environment(directory, interpreter)
+        uv.install(directory, lock, interpreter.platform)
         directory.chmod(0o700)
     except BaseException:
         remove_tree(directory)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from packaging.version import Version
 
-from flops.adapters.local_images.uv import Uv, UvFailedError, versions_in, without_hashes
+from flops.adapters.images.uv import Uv, UvFailedError, versions_in, without_hashes
 from flops.errors import BuildFailedError
 from flops.project.images import BuildStepName
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flops.adapters.local_images.interpreters import Interpreter
+    from flops.adapters.images.interpreters import Interpreter
     from flops.repository.dependencies import Dependencies
 
 # What load_dataset of the repository's interface returns, where the repository does not choose a version of its own.
@@ -47,11 +45,19 @@ class Resolution:
 def question_of(dependencies: Dependencies, interpreter: Interpreter) -> str:
     """A digest of all that a resolution depends on, besides what the package index offers."""
     texts = (requirement.text for requirement in dependencies.requirements)
-    parts = (str(interpreter.path), interpreter.version, *DATASETS_ADDED, *SERVING, *dependencies.options, *texts)
+    parts = (
+        str(interpreter.path),
+        interpreter.version,
+        interpreter.platform,
+        *DATASETS_ADDED,
+        *SERVING,
+        *dependencies.options,
+        *texts,
+    )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def resolve(dependencies: Dependencies, python: Path, uv: Uv) -> Resolution:
+def resolve(dependencies: Dependencies, interpreter: Interpreter, uv: Uv) -> Resolution:
     """Resolve both environments together.
 
     Together, so that what the repository leaves open is chosen once; the learner then takes its part.
@@ -63,11 +69,11 @@ def resolve(dependencies: Dependencies, python: Path, uv: Uv) -> Resolution:
     own = [*dependencies.options, *(requirement.text for requirement in dependencies.requirements)]
     learner = own if dependencies.place_of(DATASETS) else [*own, *DATASETS_ADDED]
     try:
-        aggregator = _resolve_with_serving(learner, python, uv)
+        aggregator = _resolve_with_serving(learner, interpreter, uv)
     except UvFailedError as error:
-        uv.resolve(own, python)
+        uv.resolve(own, interpreter)
         raise _addition_conflicts(dependencies, error) from error
-    return Resolution(uv.resolve(learner, python, without_hashes(aggregator)), aggregator)
+    return Resolution(uv.resolve(learner, interpreter, without_hashes(aggregator)), aggregator)
 
 
 def check_flavor(flavor: str, resolution: Resolution, dependencies: Dependencies) -> None:
@@ -86,16 +92,16 @@ def check_flavor(flavor: str, resolution: Resolution, dependencies: Dependencies
         )
 
 
-def _resolve_with_serving(learner: list[str], python: Path, uv: Uv) -> str:
-    lock = uv.resolve([*learner, *SERVING], python)
+def _resolve_with_serving(learner: list[str], interpreter: Interpreter, uv: Uv) -> str:
+    lock = uv.resolve([*learner, *SERVING], interpreter)
     mlflow = versions_in(lock).get("mlflow-skinny", "")
     if mlflow and Version(mlflow) < FIRST_WITHOUT_PKG_RESOURCES:
-        return uv.resolve([*learner, *SERVING, f"mlflow-skinny=={mlflow}", LAST_WITH_PKG_RESOURCES], python)
+        return uv.resolve([*learner, *SERVING, f"mlflow-skinny=={mlflow}", LAST_WITH_PKG_RESOURCES], interpreter)
     return lock
 
 
 def _addition_conflicts(dependencies: Dependencies, error: UvFailedError) -> BuildFailedError:
-    from flops.adapters.local_images.uv_failures import build_failure  # noqa: PLC0415  only failures need it
+    from flops.adapters.images.uv_failures import build_failure  # noqa: PLC0415  only failures need it
 
     failure = build_failure(BuildStepName.RESOLVE, error.child, dependencies, "")
     if failure.where == "" and "index cannot be used" in failure.reason:

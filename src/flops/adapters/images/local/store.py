@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.local_images.trees import private_directory
+from flops.adapters.images.runnable import LocalImage
+from flops.adapters.images.trees import private_directory
 from flops.atomic_file import write_atomically
 from flops.errors import NotFoundError
 from flops.project.images import ImageReference, parse_image
@@ -32,19 +33,6 @@ class Manifest:
     size_bytes: int
     model: bool = False
     format: int = FORMAT
-
-
-@dataclass(frozen=True, slots=True)
-class LocalImage:
-    """An image that can be run: ``python`` in its environment, ``code`` read-only, ``model`` for trained models."""
-
-    image: str
-    python: Path
-    code: Path
-    flavor: str
-    commit: str
-    url: str
-    model: Path | None = None
 
 
 class LocalImageStore:

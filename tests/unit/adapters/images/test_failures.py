@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flops.adapters.local_images.progress import Progress
-from flops.adapters.local_images.uv import UvFailedError, UvUnreachableError, versions_in, without_hashes
-from flops.adapters.local_images.uv_failures import is_passing
+from flops.adapters.images.progress import Progress
+from flops.adapters.images.uv import UvFailedError, UvUnreachableError, versions_in, without_hashes
+from flops.adapters.images.uv_failures import is_passing
 from flops.child_process import FinishedChild
 from flops.errors import BuildFailedError, DownloadFailedError, RepositoryUnavailableError
 from flops.project.images import BuildStepName

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flops.adapters.local_images.environments import remove_unused_environment
-from flops.adapters.local_images.locks import FileLock
-from flops.adapters.local_images.store import MANIFEST, LocalImageStore, Manifest
-from flops.adapters.local_images.trees import remove_tree
+from flops.adapters.images.environments import remove_unused_environment
+from flops.adapters.images.local.store import MANIFEST, LocalImageStore, Manifest
+from flops.adapters.images.locks import FileLock
+from flops.adapters.images.trees import remove_tree
 from flops.errors import RegistryUnavailableError, StoreUnavailableError
 from flops.project.images import parse_image
 

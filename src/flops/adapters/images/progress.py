@@ -9,9 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flops.adapters.local_images.uv import UvFailedError
-from flops.adapters.local_images.uv_failures import build_failure, disk_full
-from flops.errors import BuildFailedError, DownloadFailedError, RepositoryUnavailableError
+from flops.adapters.images.uv import UvFailedError
+from flops.adapters.images.uv_failures import build_failure, disk_full
+from flops.errors import (
+    AccessDeniedError,
+    BuildFailedError,
+    DownloadFailedError,
+    RegistryRefusedError,
+    RegistryUnavailableError,
+    RepositoryUnavailableError,
+)
 from flops.ports import BuildStep
 from flops.repository.dependencies import Dependencies
 
@@ -91,6 +98,9 @@ class Progress:
                 raise disk_full(name, str(self._home)) from error
             kind = DownloadFailedError if error.retryable else BuildFailedError
             raise kind(name, f"{error.reason}.", where=error.url, remedy=error.remedy) from error
+        except (RegistryUnavailableError, RegistryRefusedError, AccessDeniedError) as error:
+            kind = DownloadFailedError if error.retryable else BuildFailedError
+            raise kind(name, error.message, remedy=error.remedy) from error
         except (OSError, shutil.Error) as error:
             if getattr(error, "errno", None) in _FULL or _FULL_WORDS in str(error):
                 raise disk_full(name, str(self._home)) from error

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from flops.adapters.local_images.actor_build import ActorBuild
-from flops.adapters.local_images.environments import remove_unfinished_environments
-from flops.adapters.local_images.locks import FileLock
-from flops.adapters.local_images.progress import Progress
-from flops.adapters.local_images.store import MODEL, LocalImageStore, Manifest, write_manifest
-from flops.adapters.local_images.trees import make_read_only, private_directory, remove_tree, size_of
-from flops.adapters.local_images.uv import Uv
+from flops.adapters.images.interpreters import choose_interpreter
+from flops.adapters.images.local.store import MODEL, LocalImageStore, Manifest, write_manifest
+from flops.adapters.images.preparation import ACTOR_STEPS, MODEL_STEPS, Preparation, check_model
+from flops.adapters.images.progress import Progress
+from flops.adapters.images.trees import make_read_only, private_directory, remove_tree, size_of
+from flops.adapters.images.uv import Uv
+from flops.adapters.images.workplace import workplace
 from flops.errors import BuildFailedError
 from flops.ports import BuiltImage
-from flops.project.images import BuildStepName, parse_image
+from flops.project.images import AGGREGATOR, LEARNER, BuildStepName, parse_image
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from flops.ports import ActorImages, BuildStep, Repositories
     from flops.project.images import ImageReference
     from flops.retries import Retries
 
-MLMODEL: Final = "MLmodel"
-
 
 class LocalImageBuilder:
     """Fulfils ``ImageBuilder``. Builds of one repository wait for each other; what is there is not made again."""
+
+    actor_steps = ACTOR_STEPS
+    model_steps = MODEL_STEPS
 
     def __init__(
         self,
@@ -55,15 +56,16 @@ class LocalImageBuilder:
         begun = time.monotonic()
         references = {actor: parse_image(image) for actor, image in order.images.items()}
         progress = Progress(report, self._home, retries=self._retries, warn=warn)
-        with ExitStack() as held, self._workplace(next(iter(references.values())), progress) as workplace:
+        with ExitStack() as held, self._workplace(next(iter(references.values())), progress) as place:
             missing = {
                 actor: reference for actor, reference in references.items() if self._store.manifest(reference) is None
             }
             if missing:
-                uv = Uv(workplace, self._environment, self._stopping, progress.insist)
-                ActorBuild(
-                    order, self._store, self._repositories, uv, workplace, self._environment, progress, warn, held
-                ).run(missing)
+                uv = Uv(place, self._environment, self._stopping, progress.insist)
+                steps = Preparation(
+                    order, self._store.environments, self._repositories, uv, place, progress, warn, held
+                )
+                self._make(missing, steps)
             return [self._built(reference, begun) for reference in references.values()]
 
     def build_trained_model(
@@ -73,33 +75,38 @@ class LocalImageBuilder:
         begun = time.monotonic()
         reference, base = parse_image(image), parse_image(base_image)
         progress = Progress(report, self._home)
-        with self._workplace(reference, progress) as workplace:
+        with self._workplace(reference, progress) as place:
             if self._store.manifest(reference) is None:
                 with progress.step(BuildStepName.STORE) as done:
-                    done.size_bytes = self._store_model(reference, base, model, workplace)
+                    done.size_bytes = self._store_model(reference, base, model, place)
             return self._built(reference, begun)
 
-    @contextmanager
-    def _workplace(self, reference: ImageReference, progress: Progress) -> Iterator[Path]:
-        """A directory of this build alone; what killed builds have left behind is removed first."""
-        places = self._store.images / reference.owner / reference.repository / ".building"
-        with ExitStack() as held:
-            with progress.failures_of(BuildStepName.CLONE):
-                lock = held.enter_context(FileLock(self._store.repository_lock(reference), self._stopping))
-                lock.acquire(shared=False)
-                held.callback(remove_tree, places)
-                remove_tree(places)
-                remove_unfinished_environments(self._store.environments)
-                workplace = private_directory(places / secrets.token_hex(4))
-            yield workplace
+    def _make(self, missing: Mapping[str, ImageReference], steps: Preparation) -> None:
+        order = steps.order
+        code = self._store.code(next(iter(missing.values())), order.commit)
+        steps.provide_code(code)
+        steps.check(code)
+        targets = steps.resolve(lambda wanted: [choose_interpreter(wanted, steps.uv, self._environment)])
+        environments = {actor: steps.install(actor, targets)[0] for actor in (LEARNER, AGGREGATOR) if actor in missing}
+        with steps.progress.step(BuildStepName.STORE) as done:
+            done.size_bytes = size_of(code)
+            for actor, environment in environments.items():
+                size_bytes = environment.size_bytes + done.size_bytes
+                manifest = Manifest(order.url, order.commit, order.flavor, environment.digest, size_bytes)
+                write_manifest(self._store.directory(missing[actor]), manifest)
 
-    def _store_model(self, reference: ImageReference, base: ImageReference, model: Path, workplace: Path) -> int:
+    def _workplace(self, reference: ImageReference, progress: Progress) -> AbstractContextManager[Path]:
+        places = self._store.images / reference.owner / reference.repository / ".building"
+        lock = self._store.repository_lock(reference)
+        return workplace(places, lock, self._store.environments, progress, self._stopping)
+
+    def _store_model(self, reference: ImageReference, base: ImageReference, model: Path, place: Path) -> int:
         below = self._store.manifest(base)
         if below is None:
             reason = f"the image {base}, whose environment the model needs, does not exist."
             raise BuildFailedError(BuildStepName.STORE, reason, remedy="Start the project again to build it.")
-        _check_model(model)
-        fresh = workplace / "image"
+        check_model(model)
+        fresh = place / "image"
         shutil.copytree(model, fresh / MODEL)
         size_bytes = size_of(fresh)
         make_read_only(fresh / MODEL)
@@ -116,12 +123,3 @@ class LocalImageBuilder:
         if manifest is None:
             raise BuildFailedError(BuildStepName.STORE, f"the image {reference} was deleted meanwhile.")
         return BuiltImage(str(reference), manifest.size_bytes, time.monotonic() - begun)
-
-
-def _check_model(model: Path) -> None:
-    if not (model / MLMODEL).is_file():
-        reason = f"the trained model has no file {MLMODEL}, so it is not in MLflow's format."
-        raise BuildFailedError(BuildStepName.STORE, reason, where=MLMODEL)
-    links = [path.name for path in model.rglob("*") if path.is_symlink()]
-    if links:
-        raise BuildFailedError(BuildStepName.STORE, "the trained model holds symbolic links.", where=links[0])

@@ -1,0 +1,120 @@
+"""A real OCI registry for tests: Debian's docker-registry, with passwords, on files that outlive it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+import pytest
+import requests
+from tests.brokers import wait_until
+
+from flops.registry_access import RegistryAccess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PROGRAM: Final = "docker-registry"
+USERNAME: Final = "flops"
+PASSWORD: Final = "registry-password"  # noqa: S105  of a registry that lives as long as its test
+HTPASSWD: Final = "flops:$2y$04$mSKQOx.wx9SNDsC0R.dZ4.Ot5GO2dCBVE7lwDVyNS.lp1LVCG3N6W\n"
+READY_S: Final = 20.0
+STOP_S: Final = 10.0
+
+
+class RegistryProcess:
+    """A registry on a free port of the loopback interface, or of that of whoever ``start`` puts it."""
+
+    def __init__(self, directory: Path, *, port: int = 0, settings: str = "") -> None:
+        self.directory, self._port = directory, port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._inside: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "htpasswd").write_text(HTPASSWD)
+        (directory / "config.yml").write_text(settings or self._settings())
+        self.access = RegistryAccess(f"http://127.0.0.1:{self._port}", USERNAME, PASSWORD)
+
+    @property
+    def stranger(self) -> RegistryAccess:
+        """How somebody without a password reaches it."""
+        return replace(self.access, username="", password="")
+
+    def access_below(self, namespace: str) -> RegistryAccess:
+        """How it is reached for images below a namespace."""
+        return replace(self.access, url=f"{self.access.url}/{namespace}")
+
+    def start(self) -> None:
+        if shutil.which(PROGRAM) is None:
+            reason = f"a registry needs {PROGRAM} (Debian: docker-registry)"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "serve", str(self.directory / "config.yml")], stdout=log, stderr=log
+            )
+        wait_until(self._answers, READY_S, lambda: (self.directory / "log").read_text()[-2000:])
+
+    def stop(self) -> None:
+        for process in filter(None, (self._process, self._inside)):
+            for child in psutil.Process(process.pid).children():  # what nsenter waits for
+                child.terminate()
+            process.terminate()
+            process.wait(STOP_S)
+        self._process = self._inside = None
+
+    def serve_inside(self, enter: Callable[[list[str], Any], subprocess.Popen[bytes]]) -> None:
+        """Serve the same files on the same port in the namespaces of an engine as well, with ``engine.enter``."""
+        knock = f"import socket; socket.create_connection(('127.0.0.1', {self._port}), 1)"
+        with (self.directory / "log-inside").open("ab") as log:
+            enter(["ip", "link", "set", "lo", "up"], log).wait(STOP_S)
+            self._inside = enter([PROGRAM, "serve", str(self.directory / "config.yml")], log)
+            wait_until(lambda: enter([sys.executable, "-c", knock], subprocess.DEVNULL).wait(STOP_S) == 0, READY_S)
+
+    def collect_garbage(self) -> None:
+        """Remove what no manifest mentions."""
+        command = [PROGRAM, "garbage-collect", str(self.directory / "config.yml")]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def _answers(self) -> bool:
+        try:
+            answer = requests.get(f"{self.access.url}/v2/", timeout=1)
+        except requests.RequestException:
+            return False
+        return answer.status_code in {200, 401}
+
+    def _settings(self) -> str:
+        # Without a cache of blobs: what garbage collection removes would be said to be there.
+        return f"""\
+version: 0.1
+log: {{level: warn}}
+storage:
+  filesystem: {{rootdirectory: {self.directory}/images}}
+  delete: {{enabled: true}}
+http: {{addr: "127.0.0.1:{self._port}"}}
+auth:
+  htpasswd: {{realm: tests, path: {self.directory}/htpasswd}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def registry(directory: Path) -> Iterator[RegistryProcess]:
+    """A registry that is stopped in the end."""
+    process = RegistryProcess(directory)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()
