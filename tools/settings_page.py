@@ -19,8 +19,9 @@ MEANINGS: Final = {
     "topic_prefix": "What every topic begins with, so that several installations can share a broker.",
     "store_url": "Where managers keep projects: `sqlite:///path/to/file` or "
     "`mongodb://[user:password@]host[:port][/database]`; empty: a file under `FLOPS_HOME`.",
-    "orchestrator": "Where services run: `local`, as processes of this machine, or `docker`, in containers.",
-    "docker_url": "The Docker Engine that runs them, as `unix:///path/to/socket`.",
+    "orchestrator": "Where services run: `local`, as processes of this machine; `docker`, in its containers; `swarm`, "
+    "on the machines of a Docker Swarm.",
+    "docker_url": "The Docker Engine that runs them, or that of a manager of the swarm, as `unix:///path/to/socket`.",
     "docker_images": "What the names of FLOps' own images begin with, as in `flops/observer`; a registry may precede.",
     "docker_network": "A network of the engine for all containers, which is there; empty: FLOps makes one.",
     "advertised_host": "What others call this machine in the addresses of tracking and inference servers in "

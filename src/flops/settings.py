@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CAPABILITIES: Final = ("learner", "image-builder")
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 EMBEDDED_BROKERS: Final = ("mosquitto", "amqtt")
-ORCHESTRATORS: Final = ("local", "docker")
+ORCHESTRATORS: Final = ("local", "docker", "swarm")
 SQLITE: Final = "sqlite://"
 UNIX: Final = "unix://"
 # Perhaps credentials, then hosts, then perhaps a database and options.

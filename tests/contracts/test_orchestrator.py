@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.servers import swarm_installation
 from tests.servers.docker_engine import docker_engine
 from tests.servers.docker_installation import container_name, containers, count_processes
+from tests.servers.swarm import swarm
 
 from flops.adapters.local_processes.client import ensure_daemon
 from flops.adapters.local_processes.members import Members
@@ -72,10 +74,26 @@ def docker_containers() -> Iterator[Stage]:
             )
 
 
-STAGES = {"docker-containers": docker_containers, "local-processes": local_processes}
+@contextmanager
+def swarm_services() -> Iterator[Stage]:
+    labels: list[dict[str, str]] = [{}, {"flops.learner": "true"}, {"flops.image-builder": "true"}]
+    with (
+        tempfile.TemporaryDirectory(prefix="flops-contract-") as home,
+        swarm(labels) as machines,
+        swarm_installation.services(Path(home), machines) as orchestrator,
+    ):
+        yield Stage(
+            orchestrator,
+            count_processes=lambda instance: swarm_installation.count_processes(machines, instance),
+            kill_processes=lambda instance: swarm_installation.kill(machines, instance),
+        )
 
 
-@pytest.fixture(scope="module", params=sorted(STAGES))
+STAGES = {"docker-containers": docker_containers, "local-processes": local_processes, "swarm-services": swarm_services}
+MARKS = {"swarm-services": (pytest.mark.containers,)}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(STAGES)])
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     with STAGES[request.param]() as prepared:
         yield prepared

@@ -22,6 +22,8 @@ import pytest
 from docker.errors import DockerException
 from tests.brokers import wait_until
 
+from flops.adapters.docker_engine.container import USER_ID
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,7 +35,7 @@ PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin",
 # They end with whoever holds them, and the holder with the test run, even if that is killed.
 NAMESPACES: Final = (
     *("setpriv", "--pdeathsig", "KILL"),
-    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+    *("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"),
 )
 NEEDED: Final = (
     "dockerd",
@@ -68,13 +70,23 @@ class GivenEngine:
 class EngineProcess(GivenEngine):
     """An engine of this test run's own. Its containers live no longer than the process that holds its namespaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
+        self._environment = {**os.environ, "PATH": PATH, **environment}
         self.directory = Path(tempfile.mkdtemp(prefix="flops-engine-"))  # short: a socket's path has at most 107 bytes
         super().__init__(f"unix://{self.directory}/docker.sock")
         self._dockerd: subprocess.Popen[bytes] | None = None
+        self.hold()
+
+    def hold(self) -> None:
+        """Make the namespaces."""
         self._holder = subprocess.Popen([*NAMESPACES, _found("docker-init"), "-s", "--", "sleep", "infinity"])
         wait_until(lambda: bool(psutil.Process(self._holder.pid).children()), READY_S)
         self.output_of(["ip", "link", "set", "lo", "up"])
+
+    @property
+    def target(self) -> int:
+        """A process in the engine's namespaces."""
+        return psutil.Process(self._holder.pid).children()[0].pid
 
     def start(self) -> None:
         (self.directory / "docker.pid").unlink(missing_ok=True)
@@ -90,10 +102,8 @@ class EngineProcess(GivenEngine):
 
     def enter(self, command: list[str], output: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  a file of any kind
         """Start a program in the engine's namespaces: what listens there can be reached from containers."""
-        target = psutil.Process(self._holder.pid).children()[0].pid
-        namespaces = [_found("nsenter"), "--target", str(target), "--net", "--mount", "--pid"]
-        environment = {**os.environ, "PATH": PATH}
-        return subprocess.Popen([*namespaces, *command], stdout=output, stderr=output, env=environment)
+        namespaces = [_found("nsenter"), "--target", str(self.target), "--net", "--mount", "--pid", "--uts"]
+        return subprocess.Popen([*namespaces, *command], stdout=output, stderr=output, env=self._environment)
 
     def output_of(self, command: list[str]) -> bytes:
         """What a program writes that ends by itself, in the engine's namespaces."""
@@ -188,6 +198,9 @@ def import_busybox(engine: GivenEngine) -> None:
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w") as tar:
         tar.add(busybox, "bin/busybox")
+        home = tarfile.TarInfo("flops")
+        home.type, home.mode, home.uid, home.gid = tarfile.DIRTYPE, 0o755, USER_ID, USER_ID
+        tar.addfile(home)
         for applet in applets:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"

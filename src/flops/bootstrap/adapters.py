@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
+    from flops.adapters.docker_engine.swarm.orchestrator import SwarmOrchestrator
     from flops.adapters.images.runnable import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
     from flops.configuration import Configuration
@@ -150,6 +151,8 @@ def orchestrator(settings: Settings) -> Orchestrator:
     """What runs the services."""
     if settings.orchestrator == "docker":
         return _docker_orchestrator(settings)
+    if settings.orchestrator == "swarm":
+        return _swarm_orchestrator(settings)
     from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator  # noqa: PLC0415
 
     return LocalProcessOrchestrator(daemon(settings), settings)
@@ -157,9 +160,10 @@ def orchestrator(settings: Settings) -> Orchestrator:
 
 def halt_containers(settings: Settings) -> bool:
     """Stop the containers of this installation, which the next manager starts again; whether there were any."""
-    if settings.orchestrator != "docker":
+    if settings.orchestrator == "local":
         return False
-    with closing(_docker_orchestrator(settings)) as containers:
+    made = _swarm_orchestrator(settings) if settings.orchestrator == "swarm" else _docker_orchestrator(settings)
+    with closing(made) as containers:
         return containers.halt()
 
 
@@ -194,6 +198,30 @@ def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
         provisions=Provisions(
             environment=environment_of(_environment()), credentials=credentials_of(settings), data_servers=True
         ),
+    )
+
+
+def _swarm_orchestrator(settings: Settings) -> SwarmOrchestrator:
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    from flops.endpoint import LOOPBACK  # noqa: PLC0415
+    from flops.errors import InvalidSettingError  # noqa: PLC0415
+
+    for name, url in (("FLOPS_BROKER_URL", settings.broker_url), ("FLOPS_REGISTRY_URL", settings.registry_url)):
+        if urlsplit(url).hostname in LOOPBACK or (not url and name == "FLOPS_BROKER_URL"):
+            raise InvalidSettingError(name, url, "an address at which every node of the swarm reaches it")
+    try:
+        from flops.adapters.docker_engine.swarm.orchestrator import SwarmOrchestrator  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        expected = "an orchestrator that is installed: for Docker Swarm, FLOps with its extra 'docker'"
+        raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, expected) from error
+    from flops.adapters.docker_engine.environment import credentials_of, environment_of, image_of  # noqa: PLC0415
+    from flops.adapters.docker_engine.provisions import Provisions  # noqa: PLC0415
+
+    return SwarmOrchestrator(
+        settings,
+        image=lambda spec: image_of(spec, settings),
+        provisions=Provisions(environment=environment_of(_environment()), credentials=credentials_of(settings)),
     )
 
 

@@ -24,7 +24,7 @@ from flops.delivery.presence import presence_payload
 from flops.delivery.publisher import EventPublisher
 from flops.delivery.service import ServiceContext, ServiceIdentity
 from flops.endpoint import ENDPOINT, Endpoint
-from flops.errors import DeploymentRefusedError, FlopsError
+from flops.errors import EXIT_TERMINATED, DeploymentRefusedError, FlopsError
 from flops.learning.literals import take_turns
 from flops.logs import log_to_stderr
 from flops.wire.events import MAX_TEXT, ServiceCrashed
@@ -59,18 +59,22 @@ def main(role: str) -> int:
     log_to_stderr(settings.log_level)
     sys.setswitchinterval(SWITCH_S)
     stopping = threading.Event()
-    stop_when_asked(stopping)
+    was_asked = stop_when_asked(stopping)
     end_with_any_thread(stopping)
-    path = Path(os.environ[SERVICE_FILE])
-    description = json.loads(path.read_text())
+    description = json.loads(Path(os.environ[SERVICE_FILE]).read_text())
+    directory = settings.home / "services" / description["instance"]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # the file may lie elsewhere
     identity = ServiceIdentity(
         **{name: description[name] for name in ("service", "instance", "app", "user", "node", "project_id")}, role=role
     )
     try:
-        return _Service(settings, identity, description, path.parent, stopping).run()
+        exit_code = _Service(settings, identity, description, directory, stopping).run()
     except FlopsError as error:
         log.error("%s", error)  # noqa: TRY400  the message says it all
         return error.exit_code
+    # In a swarm nothing else tells a service that was stopped from one that has done its work.
+    is_cut_short = exit_code == 0 and was_asked.is_set() and settings.loopback_host
+    return EXIT_TERMINATED if is_cut_short else exit_code
 
 
 class _Service:

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def stop_when_asked(stopping: threading.Event) -> None:
-    """Set ``stopping`` on SIGTERM and SIGINT.
+def stop_when_asked(stopping: threading.Event) -> threading.Event:
+    """Set ``stopping`` on SIGTERM and SIGINT, and before it the event that is returned, which nobody else sets.
 
     A handler runs in the middle of whatever the main thread does. Setting the event there would wait for ever for a
     lock that the interrupted thread holds, so the handler only writes to a pipe, and a thread of its own sets it.
     """
+    was_asked = threading.Event()
     asked, ask = os.pipe()
     os.set_blocking(ask, False)
 
@@ -25,8 +26,10 @@ def stop_when_asked(stopping: threading.Event) -> None:
 
     def wait() -> None:
         os.read(asked, 1)
+        was_asked.set()
         stopping.set()
 
     threading.Thread(target=wait, name="stop-when-asked", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
+    return was_asked

@@ -43,7 +43,7 @@ def ending_of(spec: ContainerSpec, container: Container) -> Ending:
     if container.is_out_of_memory:
         reason = f"used more than {spec.limits.memory_mb:,} MB of memory"
         return Ending(container.run, reason, container.exit_code, is_final=True)
-    return Ending(container.run, _reason(container.exit_code), container.exit_code)
+    return Ending(container.run, reason_of(container.exit_code), container.exit_code)
 
 
 def was_stopped(status: Status, run: str) -> Status:
@@ -57,7 +57,8 @@ def wait_s(runs_in_a_row: int) -> float:
     return float(min(_FIRST_WAIT_S * 2 ** max(runs_in_a_row - 1, 0), _LONGEST_WAIT_S))
 
 
-def _reason(exit_code: int) -> str:
+def reason_of(exit_code: int) -> str:
+    """What an exit code says."""
     if exit_code > _SIGNALLED:
         try:
             return f"killed by {signal.Signals(exit_code - _SIGNALLED).name}"

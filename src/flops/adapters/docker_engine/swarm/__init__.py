@@ -1,0 +1,1 @@
+"""The orchestrator that runs every instance as a service of a Docker Swarm."""
