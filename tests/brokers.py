@@ -14,6 +14,7 @@ import pytest
 from flops.adapters import embedded_broker
 from flops.adapters.memory_bus import MemoryBroker, MemoryBus
 from flops.adapters.mqtt import MqttBus, connect
+from flops.adapters.mqtt.buffered_socket import BufferedSocket
 from flops.settings import MIB, BrokerAccess, Settings
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ class BrokerProcess:
     def cut(self, bus: Bus) -> None:
         assert isinstance(bus, MqttBus)
         opened = bus._client.socket()
-        assert isinstance(opened, socket.socket)
-        opened.shutdown(socket.SHUT_RDWR)
+        assert isinstance(opened, BufferedSocket)
+        opened._socket.shutdown(socket.SHUT_RDWR)
 
 
 def start_mosquitto(home: Path, *, protocol: str | None = None) -> BrokerProcess:

@@ -60,10 +60,9 @@ def test_a_service_that_is_back_soon_was_never_gone(broker: BrokerProcess, reade
     assert set(heard(presences, WILL_DELAY_S + 1)) == {b"online"}
 
 
-def test_a_service_that_stays_away_is_told_of(broker: BrokerProcess, reader: MqttBus, service: MqttBus) -> None:
+def test_a_service_that_stays_away_is_told_of(reader: MqttBus, service: MqttBus) -> None:
     presences = reader.subscribe(TOPIC)
-    service._client.loop_stop()  # so that it does not reconnect
-    broker.cut(service)
+    service._network.stop()  # without a farewell, and without connecting again
 
     delivery = presences.receive(WILL_DELAY_S + 10)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -132,12 +132,12 @@ class MemoryBroker:
 
     def _enqueue(self, session: _Session, message: Message) -> None:
         number = next(self._numbers)
-        session.unacknowledged[number] = replace(message, number=number)
+        session.unacknowledged[number] = message._replace(number=number)
         self._deliver(session, number, session.unacknowledged[number])
 
     def _deliver(self, session: _Session, number: int, message: Message) -> None:
         if session.bus is not None:
-            session.unacknowledged[number] = replace(message, redelivered=True)
+            session.unacknowledged[number] = message._replace(redelivered=True)
             session.bus.router.route(message, partial(self._acknowledge, session, number))
 
     def _acknowledge(self, session: _Session, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from flops.sqlite_file import SqliteFile
@@ -9,7 +10,7 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.requests import ProjectStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from flops.observer.inbox import Reading
@@ -43,9 +44,10 @@ class SqliteInbox:
         """See InboxStore."""
         return dict(self._file.rows("SELECT source, sequence FROM sources"))
 
-    def has_read(self, event_id: str) -> bool:
+    def read_of(self, event_ids: Collection[str]) -> set[str]:
         """See InboxStore."""
-        return bool(self._file.rows("SELECT 1 FROM read WHERE event_id = ?", event_id))
+        query = "SELECT event_id FROM read WHERE event_id IN (SELECT value FROM json_each(?))"
+        return {event_id for (event_id,) in self._file.rows(query, json.dumps([*event_ids]))}
 
     def last_sequence(self) -> int:
         """See InboxStore."""
@@ -64,7 +66,7 @@ class SqliteInbox:
 
     def restore(self, entries: Sequence[Envelope]) -> None:
         """See InboxStore."""
-        self._has_restored = True
+        self._has_restored = self._has_restored or bool(entries)
         with self._file.writing() as database:
             for entry in entries:
                 row = (entry.sequence, entry.encode().decode())

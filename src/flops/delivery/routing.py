@@ -6,8 +6,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flops.delivery.rates import Noise
 from flops.wire.limits import MAX_WAITING_BYTES, MAX_WAITING_MESSAGES
@@ -23,8 +22,7 @@ REMEMBERED_TOPICS: Final = 1024
 OVERLOAD: Final = f"{MAX_WAITING_BYTES:,} bytes or {MAX_WAITING_MESSAGES:,} messages are waiting"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What arrived from the broker."""
 
     topic: str
@@ -77,26 +75,28 @@ class RoutedDelivery:
     """A message in the hands of one subscription; the broker hears once all of them have acknowledged."""
 
     __slots__ = (
-        "_claim", "correlation_data", "number", "payload", "redelivered", "response_topic", "retained", "topic",
+        "_consent", "correlation_data", "number", "payload", "redelivered", "response_topic", "retained", "topic",
     )  # fmt: skip
 
-    def __init__(self, message: Message, claim: _Claim) -> None:
-        self.topic = message.topic
-        self.payload = message.payload
-        self.retained = message.retained
-        self.response_topic = message.response_topic
-        self.correlation_data = message.correlation_data
-        self.redelivered = message.redelivered
-        self.number = message.number
-        self._claim = [claim]
+    def __init__(self, message: Message, consent: Callable[[], None]) -> None:
+        (
+            self.topic,
+            self.payload,
+            self.retained,
+            self.response_topic,
+            self.correlation_data,
+            self.redelivered,
+            self.number,
+        ) = message
+        self._consent = [consent]
 
     def acknowledge(self) -> None:
         """Give this subscription's consent. Idempotent, any thread."""
         try:
-            claim = self._claim.pop()
+            consent = self._consent.pop()
         except IndexError:
             return
-        claim.release()
+        consent()
 
 
 class RoutedSubscription:
@@ -231,9 +231,9 @@ class Router:
 
     def _hand_over(self, message: Message, acknowledge: Callable[[], None], dropped: list[RoutedDelivery]) -> bool:
         takers = self._takers_of(message.topic)
-        claim = _Claim(len(takers), acknowledge)
+        consent = acknowledge if len(takers) == 1 else _Claim(len(takers), acknowledge).release
         for taker in takers:
-            delivery = RoutedDelivery(message, claim)
+            delivery = RoutedDelivery(message, consent)
             if not taker.put(delivery):
                 dropped.append(delivery)
         return bool(takers)

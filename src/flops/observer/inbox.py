@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from flops.errors import StoreUnavailableError
 from flops.observer.rendering import line_of
-from flops.project.glance import first_status, follow
-from flops.project.state import Phase
+from flops.project.glance import TERMINAL, first_status, follow
 from flops.wire.envelope import Envelope
-from flops.wire.events import MAX_TEXT, EventsMissing
-from flops.wire.json_text import encode_json
+from flops.wire.events import MAX_TEXT, EventsMissing, ProjectAccepted
 from flops.wire.requests import InboxEntry, ProjectStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from flops.wire.events import Event
 
 ENTRY_TYPE: Final = "inbox.entry"
 STATUS_TYPE: Final = "project.status"
-MAX_DATA_BYTES: Final = 256 * 1024
+MAX_ENTRY_BYTES: Final = 256 * 1024  # one that is larger does not repeat its event's data
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the reading of one event has come to: the entry with its number, encoded, if the event makes one.
 
     ``skipped`` says up to which number a source is not waited for any more.
@@ -35,7 +32,7 @@ class Reading:
     event: Envelope
     number: int = 0
     entry: bytes = b""
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = MappingProxyType({})
 
 
 class InboxStore(Protocol):
@@ -47,8 +44,8 @@ class InboxStore(Protocol):
     def watermarks(self) -> Mapping[str, int]:
         """Per source, the last sequence number that was read."""
 
-    def has_read(self, event_id: str) -> bool:
-        """Whether an event was read before."""
+    def read_of(self, event_ids: Collection[str]) -> set[str]:
+        """Which of these events were read before."""
 
     def last_sequence(self) -> int:
         """The number of the last entry."""
@@ -80,6 +77,11 @@ class _Progress:
         self.last_text = str(last[0].data["text"]) if last else ""
         self.unsaved: list[Reading] = []
         self.unsaved_ids: set[str] = set()
+        self.expected: dict[str, bool] = {}
+
+    def saved(self) -> None:
+        """Go on: everything that was read is durable."""
+        self.unsaved, self.unsaved_ids, self.expected = [], set(), {}
 
     def note(self, reading: Reading, status: ProjectStatus) -> None:
         """Go on by one reading."""
@@ -118,7 +120,19 @@ class Inbox:
     @property
     def status(self) -> ProjectStatus | None:
         """The status after what was read last."""
-        return self._progress.status
+        status = self._progress.status
+        return status and self._told(status)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the project has ended by what was read last."""
+        status = self._progress.status
+        return status is not None and status.phase in TERMINAL
+
+    def expect(self, event_ids: Collection[str]) -> None:
+        """Ask the store at once whether any of the events that are read next was read before."""
+        read = self._store.read_of(event_ids)
+        self._progress.expected = {event_id: event_id in read for event_id in event_ids}
 
     def restore(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Take over entries that were made before this inbox lost its store; their events make no others.
@@ -133,15 +147,15 @@ class Inbox:
     def read(self, envelope: Envelope, event: Event | None) -> None:
         """Read one event, unless it was read before or comes too early."""
         progress = self._progress
-        if self.is_early(envelope) or envelope.id in progress.unsaved_ids or self._store.has_read(envelope.id):
+        if self.is_early(envelope) or self._was_read(envelope.id):
             return
         time = envelope.time.isoformat()
         status = progress.status or first_status(self._project_id, time).model_copy(update={"app": self._app})
         reading = Reading(envelope)
         if event is not None:
             former, status = status, follow(status, event, time)
-            reading = self._reading(envelope, event, status, is_late=_is_over(former) and _is_over(status))
-            status = status.model_copy(update={"entries": progress.last_sequence, "last_entry": progress.last_text})
+            is_late = former.phase in TERMINAL and status.phase in TERMINAL
+            reading = self._reading(envelope, event, status, is_late=is_late)
         progress.note(reading, status)
 
     def save(self) -> list[bytes]:
@@ -154,11 +168,11 @@ class Inbox:
         if progress.status is None or not readings:
             return []
         try:
-            self._store.append(readings, progress.status)
+            self._store.append(readings, self._told(progress.status))
         except StoreUnavailableError:
             self._known = None
             raise
-        progress.unsaved, progress.unsaved_ids = [], set()
+        progress.saved()
         return [reading.entry for reading in readings if reading.number]
 
     def status_envelope(self, time: datetime) -> Envelope | None:
@@ -174,14 +188,29 @@ class Inbox:
             self._known = _Progress(self._store)
         return self._known
 
+    def _was_read(self, event_id: str) -> bool:
+        progress = self._progress
+        if event_id in progress.unsaved_ids:
+            return True
+        expected = progress.expected.get(event_id)
+        return bool(self._store.read_of([event_id])) if expected is None else expected
+
+    def _told(self, status: ProjectStatus) -> ProjectStatus:
+        """A status as others are told it: with the last entry."""
+        progress = self._progress
+        return status.model_copy(update={"entries": progress.last_sequence, "last_entry": progress.last_text})
+
     def _reading(self, envelope: Envelope, event: Event, status: ProjectStatus, *, is_late: bool) -> Reading:
         """``is_late``: it has happened after the last word, so that it makes no entry."""
         skipped = {event.source: event.last} if isinstance(event, EventsMissing) else {}
         entry = None if is_late or self._store.was_restored(envelope.id) else self._entry(envelope, event, status)
         if entry is None:
             return Reading(envelope, skipped=skipped)
+        encoded = entry.encode()
+        if len(encoded) > MAX_ENTRY_BYTES:
+            encoded = entry.model_copy(update={"data": {**entry.data, "data": {}}}).encode()
         self._progress.last_sequence, self._progress.last_text = entry.sequence, str(entry.data["text"])
-        return Reading(envelope, entry.sequence, entry.encode(), skipped)
+        return Reading(envelope, entry.sequence, encoded, skipped)
 
     def _entry(self, envelope: Envelope, event: Event, status: ProjectStatus) -> Envelope | None:
         line = line_of(event, verbose=self._verbose, is_stopping=status.phase == "stopping")
@@ -191,7 +220,7 @@ class Inbox:
         entry = InboxEntry(
             project_id=self._project_id,
             sequence=sequence,
-            time=envelope.time.isoformat(),
+            time=status.updated,
             severity=line.severity,
             text=line.text[:MAX_TEXT],
             next_step=line.next_step.replace("PROJECT", self._project_id),
@@ -200,7 +229,7 @@ class Inbox:
             event_type=envelope.type,
             event_id=envelope.id,
             source=envelope.source,
-            data=_copied(envelope),
+            data={} if envelope.type == ProjectAccepted.type else envelope.data,
         )
         return self._entry_envelope(entry, envelope.time)
 
@@ -221,13 +250,3 @@ class Inbox:
             sequence=sequence,
             causation_id=cause,
         )
-
-
-def _is_over(status: ProjectStatus) -> bool:
-    return Phase(status.phase).is_terminal
-
-
-def _copied(envelope: Envelope) -> dict[str, Any]:
-    """An event's data as an entry repeats them; not those that could make it larger than what may travel."""
-    is_large = len(encode_json(envelope.data)) > MAX_DATA_BYTES
-    return {} if is_large or envelope.type == "project.accepted" else envelope.data

@@ -21,7 +21,6 @@ from flops.errors import (
 from flops.observer.chapters import ends_a_chapter, is_last_word
 from flops.observer.inbox import Inbox, InboxStore
 from flops.observer.question import Question, page_of
-from flops.project.state import Phase
 from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.events import Warned
 from flops.wire.limits import EVENT
@@ -98,7 +97,7 @@ class Observer:
         connection = 0
         if self._inbox.is_new:
             self._insist(self._restore)
-        while not self._context.stopping.is_set() and not (self._has_caught_up and self._has_ended()):
+        while not self._context.stopping.is_set() and not self._is_done:
             if connection != self._context.bus.connection_count:
                 connection = self._context.bus.connection_count
                 self._look_again_s = WAIT_S
@@ -150,27 +149,32 @@ class Observer:
                 return True
         return False
 
-    def _has_ended(self) -> bool:
-        status = self._inbox.status
-        return status is not None and Phase(status.phase).is_terminal
+    @property
+    def _is_done(self) -> bool:
+        return self._has_caught_up and self._inbox.has_ended
 
     def _hear_all(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            if not (self._has_caught_up and self._has_ended()):
-                self._hear(delivery.topic, delivery.payload)
+        envelopes = [*filter(None, map(self._decoded, deliveries))]
+        self._inbox.expect([envelope.id for envelope in envelopes])
+        for envelope in envelopes:
+            if not self._is_done:
+                self._hear(envelope)
         self._save()
 
-    def _hear(self, topic: str, payload: bytes) -> None:
+    def _decoded(self, delivery: Delivery) -> Envelope | None:
         try:
-            envelope = decode_envelope(topic, payload, EVENT)
-            if ends_a_chapter(envelope) and self._is_answered:
-                self._catch_up()
-            if self._inbox.is_early(envelope) or (ends_a_chapter(envelope) and not self._is_answered):
-                self._put_aside()
-            elif not (self._is_behind and is_last_word(envelope)):
-                self._read(envelope)
+            return decode_envelope(delivery.topic, delivery.payload, EVENT)
         except UndecodableMessageError as error:
             self._noise.hear(error.topic, error.reason)
+            return None
+
+    def _hear(self, envelope: Envelope) -> None:
+        if ends_a_chapter(envelope) and self._is_answered:
+            self._catch_up()
+        if self._inbox.is_early(envelope) or (ends_a_chapter(envelope) and not self._is_answered):
+            self._put_aside()
+        elif not (self._is_behind and is_last_word(envelope)):
+            self._read(envelope)
 
     def _put_aside(self) -> None:
         """Leave an event to the manager, which has it and all that led to it, or will have soon."""
@@ -227,6 +231,7 @@ class Observer:
         if page is None:
             self._is_behind, self._look_at = True, time.monotonic() + WAIT_S
             return False
+        self._inbox.expect([envelope.id for _, envelope in page.events])
         for _, envelope in page.events:
             self._read(envelope)
         self._save()

@@ -7,6 +7,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import to_json
+
 from flops.errors import UndecodableMessageError
 from flops.wire.limits import ANSWER, MAX_INTEGER
 
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
 SHOWN_TEXT: Final = 60
 COMMAS_PER_VALUE: Final = 4
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_LONG_NUMBER: Final = re.compile(rb"(?:^|[\s\[,:-])[0-9]{19}")  # and no digest: numbers are looked at one by one
 # A closing quote is optional, so that an unterminated text is one token and scanning stays linear.
 _BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_DIGITS: Final = len(str(MAX_INTEGER))
 _STEPS: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
@@ -43,13 +44,7 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
     if opened > bounds.nesting and _is_deeper(payload, bounds.nesting):
         raise UndecodableMessageError(topic, f"it is nested more than {bounds.nesting} levels deep")
     try:
-        value = json.loads(
-            payload.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_integer if _LONG_NUMBER.search(payload) else None,
-            object_pairs_hook=_object,
-        )
+        value = _DECODER.decode(payload.decode("utf-8"))
         if _SURROGATE.search(payload):
             encode_json(value)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -61,7 +56,7 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
 
 def encode_json(value: object) -> bytes:
     """A JSON document as it travels outside an envelope."""
-    return _ENCODER.encode(value).encode()
+    return to_json(value)
 
 
 def _refuse_constant(name: str) -> object:
@@ -77,8 +72,10 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
+    if len(text) < _DIGITS:
+        return int(text)
     digits = text.lstrip("-")
-    if len(digits) > len(str(MAX_INTEGER)) or int(digits) > MAX_INTEGER:
+    if len(digits) > _DIGITS or int(digits) > MAX_INTEGER:
         message = f"the integer {text[:SHOWN_TEXT]} has more than 64 bits"
         raise ValueError(message)
     return int(text)
@@ -94,6 +91,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         message = f"the key {twice[:SHOWN_TEXT]!r} occurs twice"
         raise ValueError(message)
     return value
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_finite, parse_int=_integer, parse_constant=_refuse_constant
+)
 
 
 def _is_deeper(payload: bytes, levels: int) -> bool:

@@ -11,14 +11,14 @@ import pytest
 
 from flops.delivery import fairness
 from flops.delivery.fairness import Turns
-from flops.delivery.routing import Message, RoutedDelivery, RoutedSubscription, Router, _Claim
+from flops.delivery.routing import Message, RoutedDelivery, RoutedSubscription, Router
 
 if TYPE_CHECKING:
     from flops.ports import Delivery
 
 
 def said(topic: str, payload: bytes = b"?") -> RoutedDelivery:
-    return RoutedDelivery(Message(topic, payload), _Claim(1, lambda: None))
+    return RoutedDelivery(Message(topic, payload), lambda: None)
 
 
 def by(source: str, number: int = 0) -> bytes:

@@ -31,7 +31,7 @@ from flops.wire.envelope import Envelope, decode_envelope
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from flops.adapters.memory_bus import MemoryBroker
@@ -588,8 +588,8 @@ class _MemoryInbox:
     def watermarks(self) -> dict[str, int]:
         return self._watermarks
 
-    def has_read(self, event_id: str) -> bool:
-        return event_id in self._read
+    def read_of(self, event_ids: Collection[str]) -> set[str]:
+        return self._read.intersection(event_ids)
 
     def last_sequence(self) -> int:
         return len(self.entries)

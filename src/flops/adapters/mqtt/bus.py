@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from flops.adapters.mqtt.network import Network
 from flops.adapters.mqtt.unacknowledged import Unacknowledged
 from flops.delivery.routing import Message, Router
 from flops.errors import AccessDeniedError, BrokerUnreachableError, PayloadTooLargeError
@@ -22,7 +22,7 @@ from flops.errors import AccessDeniedError, BrokerUnreachableError, PayloadTooLa
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
     from flops.delivery.routing import RoutedSubscription
@@ -53,6 +53,7 @@ class MqttBus:
 
     def __init__(self, client: Client, *, url: str, limits: Limits, will_topic: str) -> None:
         self._client, self._url, self._limits, self._will_topic = client, url, limits, will_topic
+        self._network = Network(client)
         self._router = Router(self._unsubscribe)
         self._changed = threading.Condition()
         self._publishing = threading.Lock()
@@ -66,7 +67,6 @@ class MqttBus:
         self._resubscribing: int | None = None
         self._grants: dict[int, list[ReasonCode]] = {}
         self._presence: bytes | None = None
-        client.on_socket_open = _send_without_delay
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -90,7 +90,7 @@ class MqttBus:
 
     def start(self) -> None:
         """Start the network thread."""
-        self._client.loop_start()
+        self._network.start()
 
     def await_session(self, timeout_s: float) -> str:
         """Wait until the broker accepts the session; returns why it does not, and then the bus is closed.
@@ -161,7 +161,7 @@ class MqttBus:
         self._router.close()
         self._client.disable_logger()  # it calls it an error that its own socket is gone
         self._client.disconnect()
-        self._client.loop_stop()
+        self._network.stop()
 
     def _send(self, topic: str, payload: bytes, *, retain: bool, response_topic: str, correlation_data: bytes) -> None:
         properties = self._request_properties(response_topic, correlation_data)
@@ -277,9 +277,3 @@ class MqttBus:
             number=message.mid,
         )
         self._router.route(arrived, partial(self._acknowledge, self._generation, message.mid, message.qos))
-
-
-def _send_without_delay(_: Client, __: object, opened: SocketLike) -> None:
-    """Switch Nagle's algorithm off: with delayed acknowledgements it costs 40 ms for each small request and reply."""
-    if isinstance(opened, socket.socket):
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

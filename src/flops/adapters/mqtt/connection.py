@@ -7,15 +7,18 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from flops.adapters.mqtt.bus import Limits, MqttBus
+from flops.adapters.mqtt.network import BufferedClient
+from flops.adapters.mqtt.shared_tables import share_tables
 from flops.errors import BrokerUnreachableError
 
 if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
     from flops.settings import BrokerAccess
 
 log = logging.getLogger(__name__)
@@ -24,8 +27,6 @@ KEEPALIVE_S: Final = 20
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 VERSION_5_PATIENCE_S: Final = 3.0
 WILL_DELAY_S: Final = 2  # a few attempts to reconnect; who is back by then was never gone
-RECONNECT_FIRST_S: Final = 0.1
-RECONNECT_LAST_S: Final = 5.0
 _V5: Final = MQTTProtocolVersion.MQTTv5
 _V311: Final = MQTTProtocolVersion.MQTTv311
 _VERSIONS: Final = {"5": (_V5,), "3.1.1": (_V311,), "": (_V5, _V311)}
@@ -91,8 +92,9 @@ def _open_socket(access: BrokerAccess, session: _Session, limits: Limits, versio
 
 
 def _client(session: _Session, version: MQTTProtocolVersion) -> Client:
+    share_tables()
     is_clean = None if version == _V5 else not session.persistent
-    client = Client(
+    client = BufferedClient(
         CallbackAPIVersion.VERSION2,
         client_id=session.client_id,
         clean_session=is_clean,
@@ -101,7 +103,6 @@ def _client(session: _Session, version: MQTTProtocolVersion) -> Client:
     )
     client.suppress_exceptions = True  # raised, they would end paho's network thread
     client.enable_logger(log)
-    client.reconnect_delay_set(RECONNECT_FIRST_S, RECONNECT_LAST_S)  # type: ignore[arg-type]  # it takes fractions
     if session.will is not None:
         topic, payload = session.will
         client.will_set(topic, payload, qos=1, retain=True, properties=_will_properties(session, version))

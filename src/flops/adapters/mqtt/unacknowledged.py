@@ -23,10 +23,10 @@ class Unacknowledged:
 
     def wait_room(self, timeout_s: float) -> bool:
         """Wait until one more may be added; False if none may in time."""
+        if self._has_room():
+            return True
         with self._changed:
-            return self._changed.wait_for(
-                lambda: len(self._waiting) < MAX_MESSAGES and self._bytes < MAX_BYTES, timeout_s
-            )
+            return self._changed.wait_for(self._has_room, timeout_s)
 
     def add(self, mid: int, size_bytes: int) -> None:
         """A message is on its way as packet ``mid``."""
@@ -52,6 +52,9 @@ class Unacknowledged:
         with self._changed:
             last = self._count
             return self._changed.wait_for(lambda: self._oldest() > last, timeout_s)
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < MAX_MESSAGES and self._bytes < MAX_BYTES
 
     def _oldest(self) -> float:
         return next((number for number, _ in self._waiting.values()), float("inf"))
