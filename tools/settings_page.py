@@ -93,8 +93,8 @@ broker_username = "ada"
 broker_password_file = "/home/ada/.config/flops/lab-password"
 ```
 
-Whatever names another broker names its credentials too: those of a weaker source are not sent to it. A file in the
-current folder that belongs to somebody else is refused.
+Whatever names another broker or registry names its credentials too: those of a weaker source are not sent to it. A
+file in the current folder that belongs to somebody else is refused.
 
 Settings are read once when a process starts. Services get the settings that `flops up` was called with, and read no
 file: to change one, call `flops down`, then `flops up` with the new value.

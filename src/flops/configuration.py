@@ -27,8 +27,12 @@ KEYS: Final = tuple(item.name for item in fields(Settings))
 NOT_SETTINGS: Final = frozenset(
     {CONFIG_VARIABLE, CONTEXT_VARIABLE, "FLOPS_SERVICE_FILE", "FLOPS_INSTANCE", "FLOPS_MODEL_DATA"}
 )
-# Whoever names another broker names its credentials too: no file may have those of another one sent to its own.
-CREDENTIALS: Final = ("broker_username", "broker_password_file", "broker_ca_file")
+# Whoever names another server names its credentials too: no file may have those of another one sent to its own.
+CREDENTIALS: Final = {
+    f"{server}_{credential}": f"{server}_url"
+    for server in ("broker", "registry")
+    for credential in ("username", "password_file", "ca_file")
+}
 _TABLE: Final = r"^\s*\[\s*(?P<name>[^\]]*?)\s*\]"
 
 
@@ -132,9 +136,9 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 def _merged(layers: list[dict[str, Value]]) -> dict[str, Value]:
     merged: dict[str, Value] = {}
     for layer in layers:
-        is_other_broker = "broker_url" in merged
+        named = set(merged)
         for key, value in layer.items():
-            if not (is_other_broker and key in CREDENTIALS):
+            if CREDENTIALS.get(key) not in named:
                 merged.setdefault(key, value)
     return merged
 

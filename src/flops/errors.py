@@ -327,9 +327,9 @@ class RegistryUnavailableError(FlopsError):
     retryable = True
     exit_code = EXIT_UNREACHABLE
 
-    def __init__(self, registry: str, reason: str) -> None:
+    def __init__(self, registry: str, reason: str, *, remedy: str = "") -> None:
         self.registry, self.reason = registry, reason
-        super().__init__(f"The registry {registry} cannot be used: {reason}.")
+        super().__init__(f"The registry {registry} cannot be used: {reason}.", remedy=remedy)
 
 
 class RegistryRefusedError(FlopsError):

@@ -1,4 +1,4 @@
-"""What every ImageBuilder and Registry promises, with real Git repositories, a real uv and real packages."""
+"""What every ImageBuilder promises, with real Git repositories, a real uv, real packages and a real registry."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import re
 import subprocess
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from tests.ml_repositories import TINY, commit_files, make_repository
+from tests.servers.base_image import BASE_IMAGES, own_python, push_bases
+from tests.servers.registry import registry, unpack
 
 from flops.adapters.git import GitRepositories
 from flops.adapters.images.local import LocalImageBuilder, LocalImageRegistry, LocalImageStore
-from flops.errors import BuildFailedError, NotFoundError, StoppingError
+from flops.adapters.images.oci import OciImageBuilder, OciPlan, OciRegistry
+from flops.adapters.images.runnable import LocalImage, image_around
+from flops.errors import BuildFailedError, StoppingError
 from flops.ports import ActorImages, BuildStep
 from flops.project.images import AGGREGATOR, LEARNER, actor_image, trained_model_image
+from flops.registry_access import RegistryAccess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from flops.ports import BuiltImage, ImageBuilder, Registry
@@ -29,21 +35,32 @@ MISSING = "local/missing/learner:0"
 
 @dataclass
 class Workshop:
-    """One home with a builder and a registry, and what the builder has said."""
+    """A place with a builder and a registry, and what the builder has said."""
 
     home: Path
     reports: list[BuildStep] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    environment: dict[str, str] | None = None
+
+    steps_of_all: ClassVar = [*STEPS]
 
     @property
     def builder(self) -> ImageBuilder:
         repositories = GitRepositories(stopping=self.stopping)
-        return LocalImageBuilder(self.home, repositories, stopping=self.stopping)
+        return LocalImageBuilder(self.home, repositories, environment=self.environment, stopping=self.stopping)
 
     @property
     def registry(self) -> Registry:
         return LocalImageRegistry(self.home)
+
+    def locate(self, image: str) -> LocalImage:
+        """The image as whoever runs it finds it."""
+        return LocalImageStore(self.home).locate(image)
+
+    def half_made(self) -> list[Path]:
+        """What builds have left that is of no use."""
+        return [*self.home.glob("images/*/*/.building/*"), *self._unfinished()]
 
     def build(self, order: ActorImages) -> list[BuiltImage]:
         self.reports.clear()
@@ -55,19 +72,57 @@ class Workshop:
     def steps(self) -> list[str]:
         return [str(step.name) for step in self.reports if step.duration_s is not None]
 
+    def _unfinished(self) -> list[Path]:
+        return [path for path in self.home.glob("envs/[!.]*") if not (path / ".flops-complete").exists()]
+
+
+@dataclass
+class OciWorkshop(Workshop):
+    """A real registry with a base image; images are unpacked to be looked at, and run by this machine's Python."""
+
+    access: RegistryAccess = field(default_factory=lambda: RegistryAccess(""))
+
+    steps_of_all: ClassVar = [*STEPS, "push"]
+
+    @property
+    def builder(self) -> ImageBuilder:
+        repositories, plan = GitRepositories(stopping=self.stopping), OciPlan(self.access, BASE_IMAGES, self.home)
+        return OciImageBuilder(plan, repositories, environment=self.environment, stopping=self.stopping)
+
+    @property
+    def registry(self) -> Registry:
+        return OciRegistry(self.access)
+
+    def locate(self, image: str) -> LocalImage:
+        root = self.home / "unpacked" / image.replace("/", "-")
+        if not root.exists():
+            unpack(self.access, image, root)
+        found = image_around(image, root)
+        assert found is not None
+        return found
+
+    def half_made(self) -> list[Path]:
+        return [*self.home.glob("building/[!.]*"), *self._unfinished()]
+
 
 def order_for(url: str, commit: str, flavor: str = "") -> ActorImages:
     images = {actor: actor_image(url, actor, commit) for actor in (LEARNER, AGGREGATOR)}
     return ActorImages(url, commit, flavor, images)
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(tmp_path_factory.mktemp("home"))
+@pytest.fixture(scope="module", params=["local", pytest.param("oci", marks=pytest.mark.containers)])
+def workshop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    home = tmp_path_factory.mktemp("home")
+    if request.param == "local":
+        yield Workshop(home)
+        return
+    with registry(tmp_path_factory.mktemp("registry")) as process:
+        push_bases(process.access, tmp_path_factory.mktemp("bases"), python=own_python())
+        yield OciWorkshop(home, access=process.access)
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> Path:  # noqa: ARG001  one for each
     directory = tmp_path_factory.mktemp("repositories") / "tiny"
     make_repository(directory, TINY)
     return directory
@@ -91,7 +146,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def code_in(image: str, workshop: Workshop, program: str) -> str:
-    located = LocalImageStore(workshop.home).locate(image)
+    located = workshop.locate(image)
     finished = subprocess.run(
         [located.python, "-c", program], cwd=located.code, check=True, capture_output=True, text=True
     )
@@ -108,8 +163,8 @@ def test_a_build_reports_every_step_and_leaves_its_images(workshop: Workshop, re
     assert [image.image for image in images] == [order.images[LEARNER], order.images[AGGREGATOR]]
     assert all(image.size_bytes > 0 and image.duration_s > 0 for image in images)
     assert all(workshop.registry.exists(image.image) for image in images)
-    assert workshop.steps() == STEPS
-    assert [str(step.name) for step in workshop.reports if step.duration_s is None] == STEPS
+    assert workshop.steps() == workshop.steps_of_all == [*workshop.builder.actor_steps]
+    assert [str(step.name) for step in workshop.reports if step.duration_s is None] == workshop.steps_of_all
     assert workshop.warnings == []
 
 
@@ -123,10 +178,11 @@ def test_a_change_of_code_alone_reuses_the_environments(
 ) -> None:
     order = order_for(str(repository), commit_files(repository, {"another.py": "x = 1\n"}))
     workshop.build(order)
-    store = LocalImageStore(workshop.home)
+    details = [step.detail for step in workshop.reports if step.duration_s is not None and "install" in step.name]
+    assert details == ["reused", "reused"]
     for actor in (LEARNER, AGGREGATOR):
-        assert store.locate(order.images[actor]).python == store.locate(built.images[actor]).python
-        assert store.locate(order.images[actor]).code != store.locate(built.images[actor]).code
+        assert (workshop.locate(order.images[actor]).code / "another.py").exists()
+        assert not (workshop.locate(built.images[actor]).code / "another.py").exists()
 
 
 def test_both_environments_have_exactly_the_versions_that_are_pinned(workshop: Workshop, built: ActorImages) -> None:
@@ -143,22 +199,13 @@ def test_only_the_aggregator_can_save_models(workshop: Workshop, built: ActorIma
 
 
 def test_the_code_is_there_without_its_history_and_cannot_be_changed(workshop: Workshop, built: ActorImages) -> None:
-    image = LocalImageStore(workshop.home).locate(built.images[LEARNER])
+    image = workshop.locate(built.images[LEARNER])
     names = {path.name for path in image.code.iterdir()}
     assert set(TINY) <= names
     assert ".git" not in names
-    assert all(path.stat().st_mode & 0o277 == 0 for path in [image.code, *image.code.rglob("*")])
+    others_may_write = 0o022 if isinstance(workshop, OciWorkshop) else 0o277
+    assert all(path.stat().st_mode & others_may_write == 0 for path in [image.code, *image.code.rglob("*")])
     assert (image.commit, image.url, image.model) == (built.commit, built.url, None)
-
-
-def test_everything_is_private(workshop: Workshop, built: ActorImages) -> None:
-    for image in built.images.values():
-        located = LocalImageStore(workshop.home).locate(image)
-        for path in (located.code, located.python.parent.parent):
-            for directory in [path, *path.parents]:
-                if directory == workshop.home:
-                    break
-                assert directory.stat().st_mode & 0o077 == 0, directory
 
 
 def test_builders_of_the_same_image_do_not_clash(workshop: Workshop, repository: Path) -> None:
@@ -183,13 +230,16 @@ def test_builders_of_the_same_image_do_not_clash(workshop: Workshop, repository:
 
 
 def test_a_trained_model_becomes_an_image(workshop: Workshop, built: ActorImages, model: Path) -> None:
-    image = trained_model_image(built.url, "a" * 24)
+    image, steps = trained_model_image(built.url, "a" * 24), [*workshop.builder.model_steps]
+    workshop.reports.clear()
     made = workshop.builder.build_trained_model(image, built.images[AGGREGATOR], model, workshop.reports.append)
-    assert (made.image, made.size_bytes) == (image, len("flavors: {}\n") + len("1234"))
-    located = LocalImageStore(workshop.home).locate(image)
-    assert located.python == LocalImageStore(workshop.home).locate(built.images[AGGREGATOR]).python
+    assert (made.image, workshop.steps()) == (image, steps)
+    assert made.size_bytes >= len("flavors: {}\n") + len("1234")
+    located = workshop.locate(image)
     assert located.model is not None
     assert (located.model / "data" / "weights").read_bytes() == b"1234"
+    assert (located.commit, located.url) == (built.commit, built.url)
+    assert code_in(image, workshop, "import six, mlflow; print(six.__version__)") == "1.16.0"
     again = workshop.builder.build_trained_model(image, built.images[AGGREGATOR], model, workshop.reports.append)
     assert again.size_bytes == made.size_bytes
     workshop.registry.delete(image)
@@ -221,8 +271,7 @@ def failing(workshop: Workshop, directory: Path, files: dict[str, str], flavor: 
     with pytest.raises(BuildFailedError) as caught:
         workshop.build(order)
     assert not any(workshop.registry.exists(image) for image in order.images.values())
-    assert not list((workshop.home / "images").glob("*/*/.building/*"))
-    assert all((path / ".flops-complete").exists() for path in (workshop.home / "envs").glob("[!.]*"))
+    assert workshop.half_made() == []
     assert caught.value.remedy
     return caught.value
 
@@ -287,12 +336,9 @@ def test_a_python_that_is_not_there_is_replaced_with_a_warning(workshop: Worksho
     conda = "dependencies:\n- python=3.6\n- pip:\n  - six==1.16.0\n  - iniconfig\n"
     files = {name: text for name, text in TINY.items() if name != "requirements.txt"}
     commit = make_repository(tmp_path / "source", {**files, "conda.yaml": conda})
-    builder = LocalImageBuilder(workshop.home, GitRepositories(), environment=bare)
-    warnings = []
-    builder.build_actors(
-        order_for(str(tmp_path / "source"), commit), lambda _: None, lambda *warning: warnings.append(warning)
-    )
-    ((message, remedy),) = warnings
+    elsewhere = replace(workshop, environment=bare, warnings=[], reports=[])
+    elsewhere.build(order_for(str(tmp_path / "source"), commit))
+    ((message, remedy),) = elsewhere.warnings
     assert "3.6" in message
     assert remedy
 
@@ -311,52 +357,4 @@ def test_stopping_a_build_leaves_nothing(workshop: Workshop, repository: Path) -
         stopped.builder.build_actors(order, report, lambda *_: None)
     assert begun[-1].duration_s is None
     assert not any(workshop.registry.exists(image) for image in order.images.values())
-    assert all((path / ".flops-complete").exists() for path in (workshop.home / "envs").glob("[!.]*"))
-
-
-# --- the registry -----------------------------------------------------------------------------------------------------
-
-
-def test_the_registry_lists_every_image_sorted(workshop: Workshop, built: ActorImages) -> None:
-    images = workshop.registry.images()
-    assert images == sorted(images)
-    assert set(built.images.values()) <= set(images)
-
-
-def test_an_image_that_is_not_there(workshop: Workshop) -> None:
-    assert not workshop.registry.exists(MISSING)
-    workshop.registry.delete(MISSING)
-    with pytest.raises(NotFoundError):
-        LocalImageStore(workshop.home).locate(MISSING)
-
-
-def test_what_is_no_image_name_is_refused(workshop: Workshop) -> None:
-    for call in (workshop.registry.exists, workshop.registry.delete):
-        with pytest.raises(NotFoundError):
-            call("../../etc/passwd:x")
-
-
-def test_an_image_without_its_environment_is_no_image(workshop: Workshop, repository: Path) -> None:
-    order = order_for(str(repository), commit_files(repository, {"requirements.txt": "idna==3.10\n"}))
-    workshop.build(order)
-    python = LocalImageStore(workshop.home).locate(order.images[LEARNER]).python
-    python.unlink()
-    assert not workshop.registry.exists(order.images[LEARNER])
-    assert order.images[LEARNER] not in workshop.registry.images()
-
-
-def test_deleting_takes_what_only_this_image_used(workshop: Workshop, repository: Path, built: ActorImages) -> None:
-    order = order_for(str(repository), commit_files(repository, {"requirements.txt": "idna==3.7\n"}))
-    workshop.build(order)
-    learner, aggregator = (
-        LocalImageStore(workshop.home).locate(order.images[actor]) for actor in (LEARNER, AGGREGATOR)
-    )
-    workshop.registry.delete(order.images[LEARNER])
-    assert not learner.python.exists()
-    assert aggregator.python.exists()
-    assert aggregator.code.is_dir()
-    workshop.registry.delete(order.images[AGGREGATOR])
-    workshop.registry.delete(order.images[AGGREGATOR])
-    assert not aggregator.python.exists()
-    assert not aggregator.code.exists()
-    assert all(workshop.registry.exists(image) for image in built.images.values())
+    assert stopped.half_made() == []

@@ -10,8 +10,10 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from isal import isal_zlib
 
+from flops.adapters.images.interpreters import own_interpreter
 from flops.adapters.images.oci.bases import PYTHON, Base, BasePython
 from flops.adapters.images.oci.client import RegistryClient
 from flops.adapters.images.oci.image import configuration, manifest
@@ -37,6 +40,12 @@ BASE: Final = "flops-test/base:1"
 BASE_IMAGES: Final = "flops"
 DEBIANS: Final = json.dumps({"path": "/usr/bin/python3.11", "version": "3.11.2", "glibc": "2.36"})
 TIMEOUT_S: Final = 300.0
+
+
+def own_python() -> str:
+    """What a base with the Python of this machine would say of it: images above it can be run without containers."""
+    number = ".".join(map(str, sys.version_info[:3]))
+    return json.dumps({"path": str(own_interpreter()), "version": number, "glibc": platform.libc_ver()[1]})
 
 
 def root_file_system() -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +18,7 @@ import pytest
 import requests
 from tests.brokers import wait_until
 
+from flops.adapters.images.oci.client import RegistryClient
 from flops.registry_access import RegistryAccess
 
 if TYPE_CHECKING:
@@ -31,15 +34,15 @@ STOP_S: Final = 10.0
 
 
 class RegistryProcess:
-    """A registry on a free port of the loopback interface, or of that of whoever ``start`` puts it."""
+    """A registry on a free port of the loopback interface; ``change`` may change its configuration."""
 
-    def __init__(self, directory: Path, *, port: int = 0, settings: str = "") -> None:
-        self.directory, self._port = directory, port or free_port()
+    def __init__(self, directory: Path, *, change: Callable[[str], str] = str) -> None:
+        self.directory, self._port = directory, free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._inside: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "htpasswd").write_text(HTPASSWD)
-        (directory / "config.yml").write_text(settings or self._settings())
+        (directory / "config.yml").write_text(change(self._settings()))
         self.access = RegistryAccess(f"http://127.0.0.1:{self._port}", USERNAME, PASSWORD)
 
     @property
@@ -84,7 +87,7 @@ class RegistryProcess:
 
     def _answers(self) -> bool:
         try:
-            answer = requests.get(f"{self.access.url}/v2/", timeout=1)
+            answer = requests.get(f"{self.access.url}/v2/", timeout=1, verify=self.access.ca_file or True)
         except requests.RequestException:
             return False
         return answer.status_code in {200, 401}
@@ -109,10 +112,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def unpack(access: RegistryAccess, image: str, root: Path) -> None:
+    """Lay an image's layers over each other, as an engine would."""
+    client, (name, _, tag) = RegistryClient(access), image.rpartition(":")
+    manifest = client.manifest(f"{access.namespace}{name}", tag)
+    assert manifest is not None
+    for layer in manifest.content["layers"]:
+        content = b"".join(client.read_blob(f"{access.namespace}{name}", layer["digest"]))
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            tar.extractall(root, filter="fully_trusted")  # noqa: S202  made by the test
+
+
 @contextmanager
-def registry(directory: Path) -> Iterator[RegistryProcess]:
+def registry(directory: Path, *, change: Callable[[str], str] = str) -> Iterator[RegistryProcess]:
     """A registry that is stopped in the end."""
-    process = RegistryProcess(directory)
+    process = RegistryProcess(directory, change=change)
     process.start()
     try:
         yield process

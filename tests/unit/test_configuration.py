@@ -129,3 +129,16 @@ def test_a_context_or_file_that_there_is_not_is_answered_with_what_was_meant(fol
 
 def test_a_variable_that_is_no_setting_is_noticed() -> None:
     assert unknown_variables({"FLOPS_BROKER": "x", "FLOPS_HOME": "/x", "PATH": "y"}) == ["FLOPS_BROKER"]
+
+
+def test_a_file_that_names_another_registry_gets_no_credentials_of_this_one(folder: Path) -> None:
+    environment = of_user(folder, 'registry_url = "https://r"\nregistry_username = "ada"\nbroker_username = "bob"')
+    (folder / "here" / "flops.toml").write_text('registry_url = "http://elsewhere"')
+
+    settings = read(environment, Choice()).settings()
+
+    assert (settings.registry_url, settings.registry_username, settings.broker_username) == (
+        "http://elsewhere",
+        "",
+        "bob",
+    )

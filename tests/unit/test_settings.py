@@ -27,6 +27,10 @@ from flops.settings import Settings, without_credentials
         ("FLOPS_ORCHESTRATOR", "cloud"),
         ("FLOPS_DOCKER_URL", "tcp://127.0.0.1:2375"),
         ("FLOPS_DOCKER_URL", "unix://docker.sock"),
+        ("FLOPS_REGISTRY_URL", "localhost:5000"),
+        ("FLOPS_REGISTRY_URL", "https://ada:secret@registry.example.org"),
+        ("FLOPS_REGISTRY_URL", "https://registry.example.org/Team"),
+        ("FLOPS_IMAGE_PLATFORMS", "linux/amd64,windows/amd64"),
         ("FLOPS_STOP_DEADLINE_S", "0"),
         ("FLOPS_RETRY_ATTEMPTS", "0"),
         ("FLOPS_RETRY_ATTEMPTS", "2.5"),
@@ -74,3 +78,18 @@ def test_credentials_in_a_refused_url_are_not_shown() -> None:
 
     assert "mongo://localhost/flops" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [
+        ("", ""),
+        ("http://localhost:5000", "localhost:5000"),
+        ("http://localhost", "localhost"),
+        ("http://registry", "registry:80"),
+        ("https://registry/team/", "registry:443/team"),
+        ("https://registry.example.org/team/one", "registry.example.org/team/one"),
+    ],
+)
+def test_engines_pull_images_from_the_registry(url: str, prefix: str) -> None:
+    assert Settings.from_environment({"HOME": "/home/ada", "FLOPS_REGISTRY_URL": url}).registry_prefix == prefix

@@ -91,9 +91,9 @@ def reset_database(*, yes: bool, as_json: bool) -> None:
 @yes_option
 @json_option
 def clear_registry(*, yes: bool, as_json: bool) -> None:
-    """Delete all images on this machine but those of models that are served; what is needed again is built again.
+    """Delete all images, on this machine or in the registry, but those of models that are served.
 
-    Refused while a project is under way, since it may need an image at any moment.
+    What is needed again is built again. Refused while a project is under way, since it may need an image at any moment.
     """
     settings = adapters.read_settings()
     with session() as opened:

@@ -162,6 +162,9 @@ def damage_of_store(settings: Settings) -> str:
 def registry(settings: Settings) -> Iterator[Finding]:
     """Whether the images of this machine can be listed, and others be made."""
     place = settings.home / "images"
+    if settings.registry_url:
+        yield _oci_registry(settings)
+        return
     if place.exists() and not (place.is_dir() and os.access(place, os.R_OK | os.W_OK | os.X_OK)):
         remedy = f"It has to be a folder that you may read and write: ls -ld {place}"
         yield Finding("fault", "registry", f"{place} cannot be used", remedy)
@@ -172,3 +175,11 @@ def registry(settings: Settings) -> Iterator[Finding]:
         yield Finding("fault", "registry", str(error), "Check who may read FLOPS_HOME, or call 'flops clear-registry'.")
     else:
         yield Finding("ok", "registry", f"{len(images):,} images")
+
+
+def _oci_registry(settings: Settings) -> Finding:
+    try:
+        images = adapters.registry(settings).images()
+    except FlopsError as error:
+        return Finding("fault", "registry", error.message, error.remedy)
+    return Finding("ok", "registry", f"{len(images):,} images in {settings.registry_url}")

@@ -33,6 +33,7 @@ TIMEOUTS_S: Final = (10.0, 120.0)  # to connect, and between two pieces of an an
 PAGE: Final = 1000
 PIECE_BYTES: Final = 1024 * 1024
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024  # what registries take as a manifest
+DELETE_REMEDY: Final = "Let it delete images; for the registry of CNCF: REGISTRY_STORAGE_DELETE_ENABLED=true."
 _CATALOGUE: Final = ("registry:catalog:*",)
 _ACCEPT: Final = {"Accept": f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"}
 _PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -102,7 +103,7 @@ class RegistryClient:
         """The content of a small blob, checked against its digest."""
         answer = self._insist("GET", f"{repository}/blobs/{digest}", _pull(repository))
         if f"sha256:{hashlib.sha256(answer.content).hexdigest()}" != digest:
-            raise RegistryUnavailableError(self._access.url, f"the blob {digest} arrived damaged")
+            raise self._unavailable(f"the blob {digest} arrived damaged")
         return answer.content
 
     def read_blob(self, repository: str, digest: str) -> Iterator[bytes]:
@@ -112,7 +113,7 @@ class RegistryClient:
             with closing(answer):
                 yield from answer.iter_content(PIECE_BYTES)
         except requests.RequestException as error:
-            raise RegistryUnavailableError(self._access.url, _reason(error)) from error
+            raise self._unavailable(_reason(error)) from error
 
     def mount(self, repository: str, digest: str, source: str) -> bool:
         """Take a blob over from another repository of the registry; False if that has to be done by uploading."""
@@ -171,7 +172,7 @@ class RegistryClient:
                 method, url, headers=headers, timeout=TIMEOUTS_S, verify=verify, auth=_as_they_are, **options
             )
         except (requests.RequestException, OSError) as error:
-            raise RegistryUnavailableError(self._access.url, _reason(error)) from error
+            raise self._unavailable(_reason(error)) from error
 
     def _judge(self, answer: requests.Response) -> requests.Response | None:
         status = answer.status_code
@@ -183,8 +184,12 @@ class RegistryClient:
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise AccessDeniedError(f"The registry {self._access.url} refuses access: {said}.", remedy=REMEDY)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
-            raise RegistryUnavailableError(self._access.url, said)
-        raise RegistryRefusedError(self._access.url, said)
+            raise self._unavailable(said)
+        remedy = DELETE_REMEDY if status == HTTPStatus.METHOD_NOT_ALLOWED and answer.request.method == "DELETE" else ""
+        raise RegistryRefusedError(self._access.url, said, remedy=remedy)
+
+    def _unavailable(self, reason: str) -> RegistryUnavailableError:
+        return RegistryUnavailableError(self._access.url, reason, remedy="Does it run? Check FLOPS_REGISTRY_URL.")
 
 
 def _as_they_are(request: requests.PreparedRequest) -> requests.PreparedRequest:
