@@ -7,7 +7,7 @@ import re
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flops.errors import InvalidConfigurationError, InvalidSettingError, NotFoundError
 from flops.settings import Settings
@@ -36,8 +36,7 @@ CREDENTIALS: Final = {
 _TABLE: Final = r"^\s*\[\s*(?P<name>[^\]]*?)\s*\]"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """What the flags of a command say: a context, a file, and settings by their names."""
 
     context: str = ""
@@ -53,8 +52,7 @@ class Value:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationFile:
+class ConfigurationFile(NamedTuple):
     """A ``flops.toml`` that was read: settings, and more settings per context."""
 
     path: Path

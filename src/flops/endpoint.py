@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 ENDPOINT: Final = "endpoint"  # the key in what an instance is told of itself
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """``listen`` is an address of this machine, ``host`` what others call it; port 0 is any that is free."""
 
     listen: str = "127.0.0.1"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flops.errors import InvalidSettingError
 
 # The host as engines take it in the names of images, then perhaps a namespace of lower-case components.
-_REGISTRY: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?")
+_REGISTRY: Final = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -42,7 +42,7 @@ def checked_url(text: str) -> str:
     Raises:
         InvalidSettingError: it is none, or holds credentials, which do not belong there.
     """
-    if text and not _REGISTRY.fullmatch(text):
+    if text and not re.fullmatch(_REGISTRY, text):
         shown = re.sub(r"(?<=://)[^/]*@", "…@", text)
         expected = "http(s)://host[:port][/namespace], without a user name or password,"
         raise InvalidSettingError("FLOPS_REGISTRY_URL", shown, expected)

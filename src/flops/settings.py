@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from flops.errors import InvalidSettingError
@@ -22,7 +22,7 @@ ORCHESTRATORS: Final = ("local", "docker", "swarm")
 SQLITE: Final = "sqlite://"
 UNIX: Final = "unix://"
 # Perhaps credentials, then hosts, then perhaps a database and options.
-MONGODB: Final = re.compile(r"mongodb(\+srv)?://([^/?#]*@)?[^/?#@]+([/?].*)?")
+_MONGODB: Final = r"mongodb(\+srv)?://([^/?#]*@)?[^/?#@]+([/?].*)?"
 IMAGE_PLATFORMS: Final = ("linux/amd64", "linux/arm64")
 USER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -32,8 +32,7 @@ HEADER_BYTES: Final = 4096
 MOST_ATTEMPTS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class LocalNode:
+class LocalNode(NamedTuple):
     """A named place on this machine that runs instances and keeps its own data."""
 
     name: str
@@ -212,7 +211,7 @@ def _platforms(text: str) -> tuple[str, ...]:
 
 def is_mongodb(url: str) -> bool:
     """Whether a URL names a MongoDB server."""
-    return MONGODB.fullmatch(url) is not None
+    return re.fullmatch(_MONGODB, url) is not None
 
 
 def without_credentials(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import pwd
@@ -220,6 +219,8 @@ def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: i
 
 
 def _write_amqtt(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:
+    import hashlib  # noqa: PLC0415  whoever only reads how the broker is reached needs none
+
     configuration = directory / "amqtt.json"
     fields = {
         "bind": f"{LOOPBACK}:{access.address()[1]}",
@@ -245,6 +246,8 @@ def _project_configuration() -> Path:
 
 def _mosquitto_hash(password: str) -> str:
     """PBKDF2 with SHA-512 as Mosquitto's password files have it (``$7$iterations$salt$hash``)."""
+    import hashlib  # noqa: PLC0415  see above
+
     salt = os.urandom(12)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ITERATIONS)
     parts = ["", "7", str(_HASH_ITERATIONS), base64.b64encode(salt).decode(), base64.b64encode(digest).decode()]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
-from importlib.machinery import PathFinder
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flops.wire.topics import Topics
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
@@ -75,8 +72,7 @@ def connect(
     timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> Bus:
     """A connection to the broker that the settings name, or to the embedded one."""
-    with _light_paho():
-        from flops.adapters import mqtt  # noqa: PLC0415
+    from flops.adapters import mqtt  # noqa: PLC0415
 
     return mqtt.connect(
         broker_access(settings),
@@ -86,25 +82,6 @@ def connect(
         max_payload_bytes=settings.max_payload_bytes,
         timeout_s=timeout_s,
     )
-
-
-@contextmanager
-def _light_paho() -> Iterator[None]:
-    """Let paho load without what it has no use for: it would take 5 MB of every process and half of its loading time.
-
-    dnspython finds DNS SRV records, which no setting of ours asks for. urllib.request knows the proxies of the
-    environment, which paho goes through with PySocks only.
-    """
-    stand_ins: dict[str, ModuleType | None] = {"dns": None}  # None is the documented way to make an import fail
-    if PathFinder.find_spec("socks") is None:
-        stand_ins["urllib.request"] = ModuleType("urllib.request")
-    missing = {name: module for name, module in stand_ins.items() if name not in sys.modules}
-    sys.modules |= missing  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in missing:
-            del sys.modules[name]
 
 
 def store_path(settings: Settings) -> Path:

@@ -16,10 +16,11 @@ from pydantic import (
     Field,
     ValidationError,
 )
+from pydantic_core import to_json
 
 from flops.errors import UndecodableMessageError
 from flops.wire.events import EVENT_TYPES, MANAGER, TOLD_BY_MANAGER_ALONE, Event
-from flops.wire.json_text import SHOWN_TEXT, decode_json, encode_json
+from flops.wire.json_text import SHOWN_TEXT, decode_json
 from flops.wire.limits import ANSWER, FIRST_YEAR, LAST_YEAR, MAX_ID, MAX_SEQUENCE
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Envelope(BaseModel):
             "replyto": self.reply_to,
         }
         message = {name: value for name, value in attributes.items() if value not in ("", 0)}
-        return encode_json({**message, "data": self.data})
+        return to_json({**message, "data": self.data})
 
     def event(self) -> Event | None:
         """The event inside, or None if its type is unknown to this version.

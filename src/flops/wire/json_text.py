@@ -7,8 +7,6 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import to_json
-
 from flops.errors import UndecodableMessageError
 from flops.wire.limits import ANSWER, MAX_INTEGER
 
@@ -22,6 +20,7 @@ COMMAS_PER_VALUE: Final = 4
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 # A closing quote is optional, so that an unterminated text is one token and scanning stays linear.
 _BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _DIGITS: Final = len(str(MAX_INTEGER))
 _STEPS: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
@@ -56,7 +55,7 @@ def decode_json(topic: str, payload: bytes, bounds: Bounds = ANSWER) -> object:
 
 def encode_json(value: object) -> bytes:
     """A JSON document as it travels outside an envelope."""
-    return to_json(value)
+    return _ENCODER.encode(value).encode()
 
 
 def _refuse_constant(name: str) -> object:

@@ -6,14 +6,12 @@ then its fields. What is wrapped in another message has the tighter limits, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MIB: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """What one JSON document may measure. ``values`` counts objects, arrays, texts and numbers alike."""
 
     size_bytes: int

@@ -5,9 +5,8 @@ A command that asks one thing would wait longer for the library of models than f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flops.errors import UndecodableMessageError
 from flops.wire.json_text import decode_json, encode_json
@@ -20,8 +19,7 @@ REFUSAL_TYPE: Final = "refusal"
 REQUEST_TYPE: Final = "request"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked; ``correlation_id`` marks its answer, which goes to ``reply_to``."""
 
     id: str
@@ -48,8 +46,7 @@ class Question:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What was answered, and when by the clock of whoever did."""
 
     correlation_id: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _PROJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 ANY: Final = "+"
@@ -20,8 +19,7 @@ def may_answer(request_topic: str, reply_topic: str) -> bool:
     return is_reply and bool(client) and not set(client) & set("+#/") and request_topic.startswith(prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
+class Topics(NamedTuple):
     """The topics of one installation; ``prefix`` lets several share a broker.
 
     Methods that take an id accept ``ANY`` to make the subscription filter for all of them.

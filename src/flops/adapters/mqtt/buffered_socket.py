@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 64 * 1024
 FAREWELL_S: Final = 1.0
-_WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class BufferedSocket:
@@ -21,8 +19,10 @@ class BufferedSocket:
     ``recv`` says so as it does when the other side has ended it.
     """
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, *would_block: type[OSError]) -> None:
+        """``would_block`` is what the socket raises, besides BlockingIOError, where it can do nothing right now."""
         self._socket = opened
+        self._would_block: tuple[type[OSError], ...] = (BlockingIOError, *would_block)
         self._received, self._read = b"", 0
         self._unsent = bytearray()
         self._is_lost = False
@@ -67,7 +67,7 @@ class BufferedSocket:
         while self._unsent and not self._is_lost:
             try:
                 sent = self._socket.send(self._unsent)
-            except _WOULD_BLOCK:
+            except self._would_block:
                 return False
             except OSError:
                 self._is_lost = True

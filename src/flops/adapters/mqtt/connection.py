@@ -12,6 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from flops.adapters.mqtt.bus import Limits, MqttBus
+from flops.adapters.mqtt.light_paho import let_paho_use_tls
 from flops.adapters.mqtt.network import BufferedClient
 from flops.adapters.mqtt.shared_tables import share_tables
 from flops.errors import BrokerUnreachableError
@@ -82,6 +83,7 @@ def _open_socket(access: BrokerAccess, session: _Session, limits: Limits, versio
         client.username_pw_set(access.username, access.password)
     try:
         if is_encrypted:
+            let_paho_use_tls()
             client.tls_set(ca_certs=access.ca_file or None)
         bus = MqttBus(client, url=access.url, limits=limits, will_topic=session.will[0] if session.will else "")
         client.connect(host, port, keepalive=KEEPALIVE_S, **_start(session, version))

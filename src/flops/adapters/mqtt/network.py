@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from paho.mqtt.client import Client
 
 from flops.adapters.mqtt.buffered_socket import BufferedSocket
+from flops.adapters.mqtt.light_paho import tls_would_block
 
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
@@ -36,7 +37,8 @@ class BufferedClient(Client):
         opened = cast("socket.socket", super()._create_socket())
         # With Nagle's algorithm and delayed acknowledgements a small request and its reply take 40 ms.
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return cast("SocketLike", BufferedSocket(opened))  # as much of a socket as paho needs
+        buffered = BufferedSocket(opened, *tls_would_block())
+        return cast("SocketLike", buffered)  # as much of a socket as paho needs
 
 
 class Network:
