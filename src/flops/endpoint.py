@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+LOOPBACK_HOST: Final = "host.docker.internal"  # what the host is called in containers
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 ENDPOINT: Final = "endpoint"  # the key in what an instance is told of itself
 

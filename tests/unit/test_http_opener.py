@@ -18,6 +18,7 @@ def proxies_of(opener: OpenerDirector) -> dict[str, str]:
         ("http://127.0.0.1:5000/ping", True),
         ("http://localhost:5000", True),
         ("http://[::1]:5000", True),
+        ("http://host.docker.internal:5000", True),
         ("http://models.example.org", False),
         ("http://127.0.0.1.example.org", False),
     ],

@@ -156,6 +156,7 @@ def settle_containers(settings: Settings) -> None:
 
 
 def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
+    from flops.bootstrap import machine  # noqa: PLC0415
     from flops.errors import InvalidSettingError  # noqa: PLC0415
 
     if not settings.broker_url:
@@ -173,7 +174,10 @@ def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
         settings,
         image=lambda spec: image_of(spec, settings),
         provisions=Provisions(
-            environment=environment_of(_environment()), credentials=credentials_of(settings), data_servers=True
+            environment=environment_of(_environment()),
+            credentials=credentials_of(settings),
+            files=lambda role: machine.files_for(role, os.environ),
+            data_servers=True,
         ),
     )
 

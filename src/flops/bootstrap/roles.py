@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.bootstrap import adapters
+from flops.bootstrap.machine import adopt
 from flops.bootstrap.signals import stop_when_asked
 from flops.bootstrap.threads import end_with_any_thread
 from flops.delivery.presence import presence_payload
@@ -55,6 +56,7 @@ Announce = dict[str, Any]
 
 def main(role: str) -> int:
     """Run the service that ``FLOPS_SERVICE_FILE`` describes; returns the exit code."""
+    adopt(Path(os.environ[SERVICE_FILE]).parent)
     settings = adapters.read_settings()
     log_to_stderr(settings.log_level)
     sys.setswitchinterval(SWITCH_S)
@@ -173,6 +175,8 @@ class _Service:
         from flops.wire.sla import platform_of  # noqa: PLC0415
 
         settings = self._settings
+        if settings.loopback_host:
+            adapters.make_examples(settings)
         ports = ManagerPorts(
             bus=self._bus,
             topics=self._topics,
@@ -219,6 +223,8 @@ class _Service:
         from flops.builder.service import run  # noqa: PLC0415
         from flops.retries import Retries  # noqa: PLC0415
 
+        if self._settings.loopback_host:  # in a container, where no 'flops up' has made them
+            adapters.make_examples(self._settings)
         retries = Retries(adapters.retry_policy(self._settings), self._context.stopping)
         builder = adapters.image_builder(self._settings, self._context.stopping)
         return run(self._context, builder, adapters.tracking(self._settings), retries)

@@ -12,7 +12,6 @@ from flops.project.deployment import Resources
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOOPBACK_HOST: Final = "host.docker.internal"  # what the host is called in a container
 BUILD_DIRECTORY: Final = "/build/flops"  # below the volume that all builders share
 HOME: Final = "/flops"  # where the instance's volume is, and what FLOPS_HOME says in a container
 USER_ID: Final = 10001

@@ -15,12 +15,12 @@ from flops.adapters.docker_engine.container import (
     BUILD_DIRECTORY,
     HOME,
     LABEL,
-    LOOPBACK_HOST,
     USER_ID,
     read_container,
     read_event,
 )
 from flops.adapters.docker_engine.files import archive
+from flops.endpoint import LOOPBACK_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

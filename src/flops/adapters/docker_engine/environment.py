@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from flops.adapters.docker_engine.container import BUILD_DIRECTORY, LOOPBACK_HOST
+from flops.adapters.docker_engine.container import BUILD_DIRECTORY
+from flops.endpoint import LOOPBACK_HOST
 from flops.project.deployment import Role
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from flops.adapters.docker_engine import data_servers
-from flops.adapters.docker_engine.container import HOME, LOOPBACK_HOST, USER_ID
-from flops.endpoint import ENDPOINT
+from flops.adapters.docker_engine.container import HOME, USER_ID
+from flops.endpoint import ENDPOINT, LOOPBACK_HOST
 from flops.project.deployment import Role
 from flops.wire.training_data import ADDRESS_FILE
 
