@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev test-servers demo test test-containers check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean fuzz
+.PHONY: help setup setup-dev test-servers demo test test-containers images check check-lint check-format check-types check-imports check-docs bench chaos docs lock format clean fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: setup-dev ## run the tests, without benchmarks and chaos tests
 
 test-containers: setup-dev ## run the tests that need images with Python in them, or several engines
 	$(PYTEST) -m containers -n 2 --dist loadfile
+
+images: ## build the images of FLOps' services with Docker, and push them to REGISTRY=host[:port] if that is given
+	services/images.sh $(REGISTRY)
 
 check: check-lint check-format check-types check-imports check-docs ## all checks of the code (-k: do not stop at the first)
 

@@ -37,7 +37,9 @@ PORTS: Final = range(20_000, 32_768)  # below those of outgoing connections, on 
 MAX_PORTS_TRIED: Final = 1000
 PACKET_OVERHEAD_BYTES: Final = 64 * 1024
 _HASH_ITERATIONS: Final = 101
-_REPLACED: Final = frozenset({"listener", "password_file", "persistence_location", "max_packet_size", "user"})
+_REPLACED: Final = frozenset(
+    {"listener", "password_file", "acl_file", "persistence_location", "max_packet_size", "user"}
+)
 _PROTOCOL: Final = {"mosquitto": "5", "amqtt": "3.1.1"}
 
 
@@ -206,7 +208,7 @@ def _free_port() -> int:
 
 def _write_mosquitto(directory: Path, access: BrokerAccess, max_payload_bytes: int) -> Path:
     passwords, configuration = directory / "passwords", directory / "mosquitto.conf"
-    write_atomically(passwords, f"{access.username}:{_mosquitto_hash(access.password)}\n")
+    write_atomically(passwords, f"{access.username}:{mosquitto_hash(access.password)}\n")
     own = [
         f"listener {access.address()[1]} {LOOPBACK}",
         f"user {pwd.getpwuid(os.getuid()).pw_name}",
@@ -244,7 +246,7 @@ def _project_configuration() -> Path:
     return installed if installed.exists() else package.parents[1] / "broker" / "mosquitto.conf"
 
 
-def _mosquitto_hash(password: str) -> str:
+def mosquitto_hash(password: str) -> str:
     """PBKDF2 with SHA-512 as Mosquitto's password files have it (``$7$iterations$salt$hash``)."""
     import hashlib  # noqa: PLC0415  see above
 
