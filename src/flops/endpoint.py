@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 LOOPBACK_HOST: Final = "host.docker.internal"  # what the host is called in containers
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+THIS_MACHINE: Final = LOOPBACK | {LOOPBACK_HOST}
 ENDPOINT: Final = "endpoint"  # the key in what an instance is told of itself
 
 

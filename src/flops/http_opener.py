@@ -5,11 +5,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
-from flops.endpoint import LOOPBACK, LOOPBACK_HOST
+from flops.endpoint import THIS_MACHINE
 
 
 def opener_for(url: str) -> OpenerDirector:
     """What opens ``url`` and others of its server: through the user's proxy, but never to this machine itself."""
-    if urlsplit(url).hostname in {*LOOPBACK, LOOPBACK_HOST}:
+    if urlsplit(url).hostname in THIS_MACHINE:
         return build_opener(ProxyHandler({}))
     return build_opener()

@@ -14,7 +14,7 @@ DOCKERFILE = (SERVICES / "Dockerfile").read_text(encoding="utf-8")
 def test_each_role_has_an_image_that_runs_it_as_an_ordinary_user() -> None:
     targets = dict(
         re.findall(
-            r"^FROM service\S* AS ([a-z-]+)\n(?:(?:COPY|HEALTHCHECK) .*\n)+CMD \[\"([a-z-]+)\"\]$",
+            r"^FROM service\S* AS ([a-z-]+)\n(?:(?:COPY|HEALTHCHECK|USER|RUN|#) .*\n)+CMD \[\"([a-z-]+)\"\]$",
             DOCKERFILE,
             re.MULTILINE,
         )

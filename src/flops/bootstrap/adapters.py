@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flops.adapters.docker_engine.orchestrator import DockerOrchestrator
+    from flops.adapters.docker_engine.provisions import Provisions
     from flops.adapters.docker_engine.swarm.orchestrator import SwarmOrchestrator
     from flops.adapters.images.runnable import LocalImage
     from flops.adapters.local_processes.client import DaemonClient
@@ -156,7 +157,6 @@ def settle_containers(settings: Settings) -> None:
 
 
 def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
-    from flops.bootstrap import machine  # noqa: PLC0415
     from flops.errors import InvalidSettingError  # noqa: PLC0415
 
     if not settings.broker_url:
@@ -167,18 +167,25 @@ def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
     except ModuleNotFoundError as error:
         expected = "an orchestrator that is installed: for Docker, FLOps with its extra 'docker'"
         raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, expected) from error
-    from flops.adapters.docker_engine.environment import credentials_of, environment_of, image_of  # noqa: PLC0415
-    from flops.adapters.docker_engine.provisions import Provisions  # noqa: PLC0415
+    from flops.adapters.docker_engine.environment import image_of  # noqa: PLC0415
 
     return DockerOrchestrator(
-        settings,
-        image=lambda spec: image_of(spec, settings),
-        provisions=Provisions(
-            environment=environment_of(_environment()),
-            credentials=credentials_of(settings),
-            files=lambda role: machine.files_for(role, os.environ),
-            data_servers=True,
-        ),
+        settings, image=lambda spec: image_of(spec, settings), provisions=_provisions(settings, data_servers=True)
+    )
+
+
+def _provisions(settings: Settings, *, data_servers: bool = False) -> Provisions:
+    from flops.adapters.docker_engine import environment  # noqa: PLC0415
+    from flops.adapters.docker_engine.provisions import Provisions  # noqa: PLC0415
+    from flops.bootstrap import machine  # noqa: PLC0415
+
+    return Provisions(
+        environment=environment.environment_of(_environment()),
+        credentials=environment.credentials_of(settings),
+        builders_credentials=environment.builders_credentials_of(settings),
+        files=lambda role: machine.files_for(role, os.environ),
+        images=environment.source_of(settings),
+        data_servers=data_servers,
     )
 
 
@@ -196,14 +203,9 @@ def _swarm_orchestrator(settings: Settings) -> SwarmOrchestrator:
     except ModuleNotFoundError as error:
         expected = "an orchestrator that is installed: for Docker Swarm, FLOps with its extra 'docker'"
         raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, expected) from error
-    from flops.adapters.docker_engine.environment import credentials_of, environment_of, image_of  # noqa: PLC0415
-    from flops.adapters.docker_engine.provisions import Provisions  # noqa: PLC0415
+    from flops.adapters.docker_engine.environment import image_of  # noqa: PLC0415
 
-    return SwarmOrchestrator(
-        settings,
-        image=lambda spec: image_of(spec, settings),
-        provisions=Provisions(environment=environment_of(_environment()), credentials=credentials_of(settings)),
-    )
+    return SwarmOrchestrator(settings, image=lambda spec: image_of(spec, settings), provisions=_provisions(settings))
 
 
 def registry_access(settings: Settings) -> RegistryAccess:

@@ -33,7 +33,7 @@ def files_for(role: Role, environment: Mapping[str, str]) -> dict[str, str]:
     """
     if role not in _FETCHING:
         return {}
-    from flops.adapters.local_images.pip_settings import uv_environment  # noqa: PLC0415  services do without
+    from flops.adapters.images.pip_settings import uv_environment  # noqa: PLC0415  services do without
 
     known = {**environment, **uv_environment(environment)}
     variables = {name: _carried(name, value) for name, value in known.items() if value}

@@ -12,7 +12,7 @@ from flops.project.deployment import Resources
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUILD_DIRECTORY: Final = "/build/flops"  # below the volume that all builders share
+BUILD_DIRECTORY: Final = "/build/flops"  # the volume that all builders share
 HOME: Final = "/flops"  # where the instance's volume is, and what FLOPS_HOME says in a container
 USER_ID: Final = 10001
 SERVICE_GRACE_S: Final = 5

@@ -139,9 +139,6 @@ class Engine:
         with self._connection.explained():
             api = self._connection.api()
             api.put_archive(name, HOME, archive(files))
-            if spec.is_builder:
-                shared, _, own = BUILD_DIRECTORY.rpartition("/")
-                api.put_archive(name, shared, archive({}, (own,)))
             api.start(name)
             return read_container(api.inspect_container(name))
 
@@ -228,7 +225,7 @@ class Engine:
         """A container's own volume, and for builders the one that keeps what they can use again."""
         volumes = {HOME: self.name_of(spec.instance)}
         if spec.is_builder:
-            volumes[BUILD_DIRECTORY.rpartition("/")[0]] = self.name_of("builds")
+            volumes[BUILD_DIRECTORY] = self.name_of("builds")
         return [Mount(place, name, type="volume", labels=self._labels()) for place, name in volumes.items()]
 
     def _published(self, spec: ContainerSpec, gateway: str) -> dict[int, list[tuple[str, int]]]:

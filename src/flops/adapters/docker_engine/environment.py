@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from flops.adapters.docker_engine.container import BUILD_DIRECTORY
+from flops.adapters.docker_engine.provisions import ImageSource
 from flops.endpoint import LOOPBACK_HOST
 from flops.project.deployment import Role
 
@@ -28,7 +29,9 @@ _NOT_PASSED: Final = frozenset(
 
 def image_of(spec: ServiceSpec, settings: Settings) -> str:
     """The image of a service, as the engine knows it: its own, or that of its role in the version that this is."""
-    return spec.image or f"{settings.docker_images}/{spec.role}:{version('flops-fl')}"
+    image = spec.image or f"{settings.docker_images}/{spec.role}:{version('flops-fl')}"
+    is_elsewhere = not settings.registry_prefix or (not spec.image and _names_a_host(image))
+    return image if is_elsewhere else f"{settings.registry_prefix}/{image}"
 
 
 def environment_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -37,6 +40,11 @@ def environment_of(environment: Mapping[str, str]) -> dict[str, str]:
         name: value for name, value in environment.items() if name.startswith("FLOPS_") and name not in _NOT_PASSED
     }
     return {**passed, "FLOPS_LOOPBACK_HOST": LOOPBACK_HOST}
+
+
+def source_of(settings: Settings) -> ImageSource:
+    """Where the engine pulls images from."""
+    return ImageSource(settings.registry_prefix, settings.registry_username, settings.registry_password_file)
 
 
 def environment_of_role(role: Role) -> dict[str, str]:
@@ -53,3 +61,18 @@ def credentials_of(settings: Settings) -> dict[str, str]:
         "FLOPS_BROKER_CA_FILE": settings.broker_ca_file,
     }
     return {setting: path for setting, path in named.items() if path}
+
+
+def builders_credentials_of(settings: Settings) -> dict[str, str]:
+    """The same of what builders alone need."""
+    named = {
+        "FLOPS_REGISTRY_PASSWORD_FILE": settings.registry_password_file,
+        "FLOPS_REGISTRY_CA_FILE": settings.registry_ca_file,
+    }
+    return {setting: path for setting, path in named.items() if path}
+
+
+def _names_a_host(image: str) -> bool:
+    """As Docker tells a registry's host from the beginning of a repository's name."""
+    first, _, rest = image.partition("/")
+    return bool(rest) and (first == "localhost" or "." in first or ":" in first)

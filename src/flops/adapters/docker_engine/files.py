@@ -38,10 +38,12 @@ class HandedOver:
         Raises:
             OSError: one of them cannot be read.
         """
+        role = Role(json.loads(spec.description)["role"])
+        credentials = self._provisions.credentials_of(role)
         own = {
             DESCRIPTION: self._description(spec),
-            **{file_name(setting): Path(path).read_text() for setting, path in self._provisions.credentials.items()},
-            **self._provisions.files(Role(json.loads(spec.description)["role"])),
+            **{file_name(setting): Path(path).read_text() for setting, path in credentials.items()},
+            **self._provisions.files(role),
         }
         directory = spec.directory.removeprefix(f"{HOME}/")
         return {**{f"{directory}/{name}": text for name, text in own.items()}, **self._addresses(spec)}
@@ -62,12 +64,12 @@ class HandedOver:
         }
 
 
-def archive(files: Mapping[str, str], directories: tuple[str, ...] = ()) -> bytes:
-    """A tar archive of these files and directories, all of them for the service's user alone."""
+def archive(files: Mapping[str, str]) -> bytes:
+    """A tar archive of these files with their directories, all of them for the service's user alone."""
     output = io.BytesIO()
     folders = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
     with tarfile.open(fileobj=output, mode="w") as tar:
-        for folder in sorted({*folders, *directories}):
+        for folder in sorted(folders):
             tar.addfile(_entry(folder, tarfile.DIRTYPE, _OWNER_ONLY))
         for path, text in files.items():
             content = text.encode()

@@ -218,7 +218,9 @@ class DockerOrchestrator:
         return replace(container, environment=self._environment_of(container, spec.role))
 
     def _environment_of(self, container: ContainerSpec, role: Role) -> dict[str, str]:
-        copies = {setting: f"{container.directory}/{file_name(setting)}" for setting in self._provisions.credentials}
+        copies = {
+            setting: f"{container.directory}/{file_name(setting)}" for setting in self._provisions.credentials_of(role)
+        }
         own = {"FLOPS_HOME": HOME, "FLOPS_SERVICE_FILE": f"{container.directory}/{DESCRIPTION}"}
         return {**self._provisions.environment, **environment_of_role(role), **copies, **own}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flops.project.deployment import Role
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from flops.project.deployment import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,19 @@ class ImageSource:
 class Provisions:
     """What containers of FLOps have beyond what they are deployed with.
 
-    ``environment`` is given to every instance. ``credentials`` are settings that name a file: it is copied into every
-    instance, where the setting names the copy. ``files`` gives more of them by their names in the instance's directory.
+    ``environment`` is given to every instance. ``credentials``, and for builders ``builders_credentials``, are settings
+    that name a file: it is copied to an instance, where the setting names the copy. ``files`` gives more of them by
+    their names in its directory.
     ``data_servers``: whether each learner node has one.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, str] = field(default_factory=dict)
+    builders_credentials: Mapping[str, str] = field(default_factory=dict)
     files: Callable[[Role], Mapping[str, str]] = lambda _: {}
     images: ImageSource = ImageSource()
     data_servers: bool = False
+
+    def credentials_of(self, role: Role) -> dict[str, str]:
+        """The settings that name a file which services of a role need, with the files."""
+        return {**self.credentials, **(self.builders_credentials if role is Role.BUILDER else {})}

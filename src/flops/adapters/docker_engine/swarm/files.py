@@ -14,7 +14,7 @@ from flops.project.deployment import Role
 from flops.wire.training_data import ADDRESS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from flops.adapters.docker_engine.container import ContainerSpec
     from flops.adapters.docker_engine.provisions import Provisions
@@ -30,9 +30,9 @@ class SecretFiles:
     def __init__(self, settings: Settings, provisions: Provisions, name_of: Callable[[str], str]) -> None:
         self._settings, self._provisions, self._name_of = settings, provisions, name_of
 
-    def settings(self) -> dict[str, str]:
+    def settings(self, role: Role) -> dict[str, str]:
         """The settings that name a file, with its place in the container."""
-        named = {setting: f"{FILES}/{file_name(setting)}" for setting in self._provisions.credentials}
+        named = {setting: f"{FILES}/{file_name(setting)}" for setting in self._provisions.credentials_of(role)}
         return {**named, "FLOPS_SERVICE_FILE": f"{FILES}/{DESCRIPTION}"}
 
     def to(self, spec: ContainerSpec, node: SwarmNode) -> dict[str, str]:
@@ -41,7 +41,7 @@ class SecretFiles:
         Raises:
             OSError: one of them cannot be read.
         """
-        credentials: Mapping[str, str] = self._provisions.credentials
+        credentials = self._provisions.credentials_of(_role(spec))
         return {
             DESCRIPTION: self._description(spec, node),
             **{file_name(setting): Path(path).read_text() for setting, path in credentials.items()},

@@ -171,7 +171,7 @@ class SwarmOrchestrator:
             node=node,
             image=image,
             command=self._command(spec),
-            environment={**self._provisions.environment, **self._files.settings(), "FLOPS_HOME": HOME},
+            environment={**self._provisions.environment, **self._files.settings(spec.role), "FLOPS_HOME": HOME},
             description=json.dumps(spec.description(index, node), indent=1),
             labels={**labels, BOUND: "true"} if is_bound else labels,
             limits=spec.resources,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from flops.adapters.images.oci.client import INDEXES, RegistryClient
+from flops.endpoint import LOOPBACK
 from flops.errors import BuildFailedError
-from flops.http_opener import LOOPBACK
 from flops.project.images import BuildStepName
 from flops.registry_access import RegistryAccess
 

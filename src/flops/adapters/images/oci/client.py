@@ -16,8 +16,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from flops.adapters.images.oci.authentication import REMEDY, Authentication
+from flops.endpoint import THIS_MACHINE
 from flops.errors import AccessDeniedError, RegistryRefusedError, RegistryUnavailableError
-from flops.http_opener import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ class RegistryClient:
         self._access = access
         self._session = requests.Session()
         # No proxy leads to this machine itself.
-        self._session.trust_env = urlsplit(access.url).hostname not in LOOPBACK
+        self._session.trust_env = urlsplit(access.url).hostname not in THIS_MACHINE
         self._authentication = Authentication(access, self._get)
 
     def find_digest(self, repository: str, reference: str) -> str:
