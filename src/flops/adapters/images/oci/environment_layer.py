@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from filecmp import cmp
@@ -55,11 +56,15 @@ class EnvironmentTree:
     def _is_below(self, path: str) -> bool:
         if self.below is None:
             return False
-        mine, other = self.directory / path, self.below / path
-        if mine.is_symlink() or other.is_symlink():
-            return other.is_symlink() and mine.is_symlink() and mine.readlink() == other.readlink()
+        mine, other = f"{self.directory}/{path}", f"{self.below}/{path}"
+        try:
+            status, known = os.lstat(mine), os.lstat(other)
+        except FileNotFoundError:
+            return False
+        if stat.S_ISLNK(status.st_mode) or stat.S_ISLNK(known.st_mode):
+            return status.st_mode == known.st_mode and os.readlink(mine) == os.readlink(other)
         # uv links files of its cache, so that equal ones mostly are the same.
-        return other.is_file() and (mine.samefile(other) or cmp(mine, other, shallow=False))
+        return os.path.samestat(status, known) or cmp(mine, other, shallow=False)
 
 
 class EnvironmentLayers:
@@ -98,15 +103,15 @@ class EnvironmentLayers:
         _compile(tree, sources, self._place, self._stopping)
         compiled = (_compiled(source, tree.interpreter) for source in sources)
         # Some packages ship files that no Python of today compiles.
-        paths += [path for path in compiled if (tree.directory / path).exists()]
+        paths += [path for path in compiled if os.path.exists(f"{tree.directory}/{path}")]
         unfinished = path.with_suffix(".unfinished")
         with new_layer(unfinished, self._stopping) as writer:
             writer.add_text(SBOM, bill_of_materials(lock, python.version))
             if tree.below is None:
                 writer.add_text(f"{ENVIRONMENT}/pyvenv.cfg", _configuration(python))
             for within in paths:
-                source, place = tree.directory / within, f"{ENVIRONMENT}/{within}"
-                if within.startswith("bin/") and source.is_symlink() and source.readlink().is_absolute():
+                source, place = f"{tree.directory}/{within}", f"{ENVIRONMENT}/{within}"
+                if within == "bin/python":  # the others of its name are links to it
                     writer.add_link(place, python.path)
                 else:
                     writer.add(source, place)
@@ -141,6 +146,6 @@ def _compile(tree: EnvironmentTree, sources: Sequence[str], scratch: Path, stopp
 
 
 def _compiled(source: str, interpreter: Interpreter) -> str:
-    path = PurePosixPath(source)
+    directory, _, name = source.rpartition("/")
     major, minor = interpreter.minor
-    return str(path.parent / "__pycache__" / f"{path.stem}.cpython-{major}{minor}.pyc")
+    return f"{directory}/__pycache__/{name.removesuffix('.py')}.cpython-{major}{minor}.pyc"

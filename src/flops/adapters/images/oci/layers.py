@@ -9,7 +9,6 @@ import stat
 import tarfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from isal import isal_zlib
@@ -19,6 +18,7 @@ from flops.errors import StoppingError
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 KIND: Final = "fl.flops.layer"
 MEDIA_TYPE: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -54,31 +54,34 @@ class Layer:
 
 
 class LayerWriter:
-    """Takes files, directories and links in; the parents of each are made on the way. Everything belongs to root."""
+    """Takes files and links in; the directories of each are made on the way. Everything belongs to root.
+
+    Paths are texts, as there are many thousands.
+    """
 
     def __init__(self, output: IO[bytes], stopping: threading.Event | None) -> None:
         self._sink = _Sink(output)
         self._buffer = io.BufferedWriter(cast("io.RawIOBase", self._sink), _PIECE_BYTES)
-        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", copybufsize=_PIECE_BYTES)
-        self._directories: set[PurePosixPath] = {PurePosixPath()}
+        self._tar = tarfile.TarFile(fileobj=self._buffer, mode="w", format=tarfile.GNU_FORMAT, copybufsize=_PIECE_BYTES)
+        self._directories = {""}
         self._stopping = stopping
 
     def add_tree(self, tree: Path, place: str) -> None:
         """Take in all that lies below ``tree``; links are not followed."""
         for path in sorted(files_below(tree)):
-            self.add(tree / path, f"{place}/{path}")
+            self.add(f"{tree}/{path}", f"{place}/{path}")
 
-    def add(self, source: Path, place: str) -> None:
+    def add(self, source: str, place: str) -> None:
         """Take in one file or link; of its mode only that it can be executed."""
         if self._stopping is not None and self._stopping.is_set():
             raise StoppingError
-        if source.is_symlink():
-            self.add_link(place, str(source.readlink()))
+        status = os.lstat(source)
+        if stat.S_ISLNK(status.st_mode):
+            self.add_link(place, os.readlink(source))
             return
-        with source.open("rb") as content:
-            status = os.fstat(content.fileno())
+        with open(source, "rb") as content:
             entry = self._entry(place, 0o755 if status.st_mode & stat.S_IXUSR else 0o644)
-            entry.size = status.st_size
+            entry.size = os.fstat(content.fileno()).st_size
             self._tar.addfile(entry, content)
 
     def add_text(self, place: str, text: str) -> None:
@@ -101,13 +104,16 @@ class LayerWriter:
         return self._sink.finish(kind)
 
     def _entry(self, place: str, mode: int) -> tarfile.TarInfo:
-        for directory in reversed(PurePosixPath(place).parents):
-            if directory not in self._directories:
-                self._directories.add(directory)
-                made = _plain(str(directory), 0o755)
-                made.type = tarfile.DIRTYPE
-                self._tar.addfile(made)
+        self._make_directory(place.rpartition("/")[0])
         return _plain(place, mode)
+
+    def _make_directory(self, place: str) -> None:
+        if place not in self._directories:
+            self._make_directory(place.rpartition("/")[0])
+            self._directories.add(place)
+            made = _plain(place, 0o755)
+            made.type = tarfile.DIRTYPE
+            self._tar.addfile(made)
 
 
 @contextmanager
@@ -157,9 +163,9 @@ def _plain(place: str, mode: int) -> tarfile.TarInfo:
 
 
 def files_below(tree: Path) -> Iterator[str]:
-    """The paths of all files and links."""
+    """The paths of all files and links, relative to ``tree``."""
+    start = len(str(tree)) + 1
     for directory, names, files in os.walk(tree):
-        within = Path(directory).relative_to(tree)
-        links = [name for name in names if Path(directory, name).is_symlink()]
+        links = (name for name in names if os.path.islink(f"{directory}/{name}"))
         for name in (*files, *links):
-            yield str(within / name)
+            yield f"{directory}/{name}"[start:]
