@@ -149,6 +149,10 @@ class ProjectRecord:
     owner: str = ""
 
 
+Place = tuple[str, str]
+"""When a project was made, as in its status, and its id: projects are listed by it, the greatest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingItem:
     """Something that a saved step wants done: a command to perform, or an event to publish."""
@@ -226,8 +230,11 @@ class Store(Protocol):
     def clear(self, item: PendingItem) -> None:
         """Forget a pending item. Idempotent."""
 
-    def projects(self, user: str = "") -> list[ProjectRecord]:
-        """All projects, or those of one user, newest first."""
+    def projects(self, user: str = "", *, before: Place | None = None, limit: int = 0) -> list[ProjectRecord]:
+        """All projects, or those of one user, newest first.
+
+        ``before`` leaves out those up to a place in that order, and a ``limit`` those after so many.
+        """
 
     def live(self, owner: str) -> list[ProjectRecord]:
         """The projects of a manager that have not ended."""

@@ -130,6 +130,22 @@ class TestProjects:
         assert [item.project.id for item in store.projects("Ada")] == [OTHER, ID]
         assert store.projects("Bob") == []
 
+    def test_lists_of_projects_come_page_by_page(self, store: Store) -> None:
+        """Also where several were made at the same time, and whatever was made or deleted since the last page."""
+        ids = [f"{number:024x}" for number in range(1, 8)]
+        for number, project_id in enumerate(ids):
+            store.save(record(project_id, created=f"2026-01-0{1 + number // 3}"))
+        newest_first = ids[::-1]
+
+        first = store.projects(limit=3)
+        assert [item.project.id for item in first] == newest_first[:3]
+        last = (first[-1].status.created, first[-1].project.id)
+        store.save(record("f" * 24, created="2026-02-01"))
+        store.delete(first[-1].project.id)
+        assert [item.project.id for item in store.projects(before=last, limit=2)] == newest_first[3:5]
+        assert [item.project.id for item in store.projects("Ada", before=last)] == newest_first[3:]
+        assert store.projects("Bob", before=last) == []
+
     def test_the_live_projects_are_those_that_have_not_ended(self, store: Store) -> None:
         live = store.save(record())
         store.save(record("3" * 24, owner="another"))

@@ -65,8 +65,8 @@ def store(url: str) -> Iterator[MongoStore]:
         yield opened
 
 
-def record() -> ProjectRecord:
-    return ProjectRecord(Project(ID, user="Ada"), first_status(ID, "2026-01-01"), owner=ME)
+def record(project_id: str = ID, *, created: str = "2026-01-01") -> ProjectRecord:
+    return ProjectRecord(Project(project_id, user="Ada"), first_status(project_id, created), owner=ME)
 
 
 def envelope(number: int, *, text: str = "") -> Envelope:
@@ -263,8 +263,19 @@ class TestSchema:
             for _ in range(2):
                 migrate(server, (*MIGRATIONS, second, third))
             assert done == ["second", "third"]
-        with pytest.raises(StoreUnavailableError, match="its schema 3 was made by a later version"):
+        newer = len(MIGRATIONS) + 2
+        with pytest.raises(StoreUnavailableError, match=f"its schema {newer} was made by a later version"):
             MongoStore(url)
+
+    def test_projects_of_the_first_version_are_listed_by_their_age(self, url: str) -> None:
+        with closing(MongoStore(url)) as store:
+            store.save(record(created="2026-01-01"))
+            store.save(record("1" * 24, created="2026-02-01"))
+        with closing(MongoServer(url)) as server:
+            server.collection("projects").update_many({}, {"$unset": {"created": ""}})
+            server.collection("schema").update_one({"_id": "schema"}, {"$set": {"version": 1}})
+        with closing(MongoStore(url)) as store:
+            assert [item.project.id for item in store.projects()] == ["1" * 24, ID]
 
     def test_a_migration_that_fails_is_done_again_at_the_next_start(self, url: str) -> None:
         MongoStore(url).close()

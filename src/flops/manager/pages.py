@@ -35,10 +35,11 @@ def page_of(items: Sequence[Item], max_payload_bytes: int) -> list[Item]:
 
 def projects(store: Store, question: r.ListProjects, max_payload_bytes: int) -> Item:
     """Projects, newest first, from where the last page ended, whatever was deleted or started meanwhile."""
-    found = sorted(store.projects(question.user), key=_place, reverse=True)
-    left = [record for record in found if not question.after or _place(record) < question.after]
-    page = page_of([record.status.model_dump() for record in left[: question.limit]], max_payload_bytes)
-    return {"projects": page, "next": _place(left[len(page) - 1]) if len(page) < len(left) else ""}
+    created, _, project_id = question.after.rpartition(" ")
+    before = (created, project_id) if question.after else None
+    found = store.projects(question.user, before=before, limit=question.limit + 1)
+    page = page_of([record.status.model_dump() for record in found[: question.limit]], max_payload_bytes)
+    return {"projects": page, "next": _place(found[len(page) - 1]) if len(page) < len(found) else ""}
 
 
 def dead_letters(store: Store, question: r.ListDeadLetters, max_payload_bytes: int) -> Item:

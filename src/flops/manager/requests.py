@@ -231,7 +231,7 @@ class Requests:
     def _tracking(self, user: str) -> str:
         spec = tracking_server(user)
         is_there = any(service.name == spec.name for service in self._orchestrator.services())
-        if not is_there and not self._store.projects(user):
+        if not is_there and not self._store.projects(user, limit=1):
             remedy = "A tracking server comes with a user's first project; 'flops project list' shows whose there are."
             raise NotFoundError("project of the user", user, remedy=remedy)
         self._orchestrator.create_app(spec.app)

@@ -41,6 +41,7 @@ def fields_of(record: ProjectRecord) -> Document:
     """What a save sets in a project's document."""
     return {
         "user": record.project.user,
+        "created": record.status.created,
         "owner": record.owner,
         "revision": record.revision + 1,
         "own_sequence": record.own_sequence,

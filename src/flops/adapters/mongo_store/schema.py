@@ -5,6 +5,7 @@ Several managers may start at the same time, so each of them has to be harmless 
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +41,16 @@ def _version_1(database: Database[Document]) -> None:
         log.info("dead letters do not expire by themselves", extra={"reason": str(error)})
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_version_1,)
+def _version_2(database: Database[Document]) -> None:
+    """Lists of projects page by page, of all users and of one."""
+    projects = database["projects"]
+    for found in projects.find({"created": {"$exists": False}}, {"status": 1}):
+        projects.update_one({"_id": found["_id"]}, {"$set": {"created": json.loads(found["status"])["created"]}})
+    projects.create_index([("created", -1), ("_id", -1)])
+    projects.create_index([("user", 1), ("created", -1), ("_id", -1)])
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_version_1, _version_2)
 
 
 def migrate(server: MongoServer, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from flops.adapters.mongo_store.server import Document
+    from flops.ports import Place
     from flops.wire.envelope import Envelope
 
 
@@ -137,11 +138,16 @@ class MongoStore:
             change = {"$unset": {f"pending.{pending_key(item.id)}": ""}}
             self._projects.update_one({"_id": item.project_id}, change)
 
-    def projects(self, user: str = "") -> list[ProjectRecord]:
+    def projects(self, user: str = "", *, before: Place | None = None, limit: int = 0) -> list[ProjectRecord]:
         """See ports.Store."""
+        conditions: Document = {"user": user} if user else {}
+        if before:
+            created, project_id = before
+            earlier = {"created": {"$lt": created}}
+            conditions["$or"] = [earlier, {"created": created, "_id": {"$lt": project_id}}]
         with self._explained():
-            found = list(self._projects.find({"user": user} if user else {}, RECORD_FIELDS))
-        return sorted(map(record_of, found), key=lambda record: record.status.created, reverse=True)
+            found = self._projects.find(conditions, RECORD_FIELDS, sort=[("created", -1), ("_id", -1)], limit=limit)
+            return [record_of(document) for document in found]
 
     def live(self, owner: str) -> list[ProjectRecord]:
         """See ports.Store."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SELECT_PROJECT: Final = "SELECT project, status, revision, own_sequence, watermarks, owner FROM projects"
+CREATED: Final = "json_extract(status, '$.created')"
 _INSERT: Final = """
 INSERT OR IGNORE INTO projects (user, revision, own_sequence, project, status, watermarks, owner, ended, events, id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING events

@@ -42,4 +42,11 @@ CREATE TABLE managers (id TEXT PRIMARY KEY, beats INTEGER NOT NULL) WITHOUT ROWI
 CREATE TABLE offices (name TEXT PRIMARY KEY, manager TEXT NOT NULL) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
+# Lists of projects page by page, of all users and of one.
+_VERSION_3: Final = """
+CREATE INDEX projects_by_age ON projects (json_extract(status, '$.created'), id);
+CREATE INDEX projects_of_user_by_age ON projects (user, json_extract(status, '$.created'), id);
+DROP INDEX projects_by_user;
+"""
+
+MIGRATIONS: Final = (_VERSION_1, _VERSION_2, _VERSION_3)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from flops.adapters.sqlite_store.rows import (
+    CREATED,
     SELECT_PROJECT,
     envelope_of,
     pending_of,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from flops.ports import Place
     from flops.wire.envelope import Envelope
 
 LEAST_FREE: Final = 0.25
@@ -82,10 +84,18 @@ class SqliteStore:
         """See ports.Store."""
         self._file.write("DELETE FROM pending WHERE id = ?", item.id)
 
-    def projects(self, user: str = "") -> list[ProjectRecord]:
+    def projects(self, user: str = "", *, before: Place | None = None, limit: int = 0) -> list[ProjectRecord]:
         """See ports.Store."""
-        rows = self._file.rows(f"{SELECT_PROJECT} WHERE ? IN ('', user)", user)
-        return sorted((record_of(row) for row in rows), key=lambda record: record.status.created, reverse=True)
+        conditions, values = ["TRUE"], list[object]()
+        if user:
+            conditions.append("user = ?")
+            values.append(user)
+        if before:
+            # The first condition is what the index is searched by.
+            conditions.append(f"{CREATED} <= ? AND ({CREATED}, id) < (?, ?)")
+            values.extend((before[0], *before))
+        query = f"{SELECT_PROJECT} WHERE {' AND '.join(conditions)} ORDER BY {CREATED} DESC, id DESC LIMIT ?"
+        return [record_of(row) for row in self._file.rows(query, *values, limit or -1)]
 
     def live(self, owner: str) -> list[ProjectRecord]:
         """See ports.Store."""

@@ -54,6 +54,18 @@ def test_what_an_earlier_version_saved_is_all_there(store: SqliteStore) -> None:
     assert store.ended_before("2026-01-04T00:00:00+00:00", 9) == [ENDED]
 
 
+@pytest.mark.parametrize("user", ["", "Ada"])
+def test_a_page_of_projects_is_found_without_reading_all_of_them(path: Path, store: SqliteStore, user: str) -> None:
+    queries: list[str] = []
+    store._file._readers.set_trace_callback(queries.append)
+    store.projects(user, before=("2026-01-01", ID), limit=1)
+
+    with closing(sqlite3.connect(path)) as database:
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {queries[-1]}")]
+    assert plan[0].startswith("SEARCH projects USING INDEX")
+    assert len(plan) == 1
+
+
 def test_the_positions_of_new_events_follow_the_old_ones(store: SqliteStore) -> None:
     record = store.load(ID)
     assert record is not None
