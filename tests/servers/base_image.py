@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-import platform
+import platform as machine
 import shutil
 import subprocess
 import sys
@@ -23,8 +23,8 @@ from isal import isal_zlib
 
 from flops.adapters.images.interpreters import own_interpreter
 from flops.adapters.images.oci.bases import PYTHON, Base, BasePython
-from flops.adapters.images.oci.client import RegistryClient
-from flops.adapters.images.oci.image import configuration, manifest
+from flops.adapters.images.oci.client import MANIFEST, RegistryClient
+from flops.adapters.images.oci.image import configuration, index, manifest
 from flops.adapters.images.oci.layers import Layer, new_layer
 from flops.adapters.images.oci.platforms import own_platform
 from flops.project.images import AGGREGATOR, LEARNER
@@ -45,7 +45,7 @@ TIMEOUT_S: Final = 300.0
 def own_python() -> str:
     """What a base with the Python of this machine would say of it: images above it can be run without containers."""
     number = ".".join(map(str, sys.version_info[:3]))
-    return json.dumps({"path": str(own_interpreter()), "version": number, "glibc": platform.libc_ver()[1]})
+    return json.dumps({"path": str(own_interpreter()), "version": number, "glibc": machine.libc_ver()[1]})
 
 
 def root_file_system() -> Path:
@@ -79,10 +79,17 @@ def _make(archive: Path) -> None:
     unfinished.rename(archive)
 
 
-def push_bases(access: RegistryAccess, scratch: Path, *, root: Path | None = None, python: str = DEBIANS) -> None:
+def push_bases(
+    access: RegistryAccess,
+    scratch: Path,
+    *,
+    root: Path | None = None,
+    python: str = DEBIANS,
+    platforms: tuple[str, ...] = (own_platform(),),
+) -> None:
     """Push what a builder takes for the images of FLOps' services: no FLOps inside, and a system only from ``root``.
 
-    All of them are one, for this machine's platform; a container of it runs Python as user 10001.
+    All of them are one; a container of it runs Python as user 10001.
     """
     client, said = RegistryClient(access), scratch / "python.tar.gz"
     with new_layer(said) as writer:
@@ -91,22 +98,32 @@ def push_bases(access: RegistryAccess, scratch: Path, *, root: Path | None = Non
     if root is not None:
         system = scratch / "system.tar.gz"
         layers = {system: _pack(root, system), **layers}
-    base = Base(client, "", [], {
-        "architecture": own_platform().partition("/")[2],
-        "os": "linux",
-        "created": "2026-01-01T00:00:00Z",
-        "config": {"User": "10001:10001", "Entrypoint": ["python3"], "Env": ["PATH=/usr/bin:/bin", "BASE=kept"]},
-        "rootfs": {"type": "layers", "diff_ids": []},
-    }, BasePython(**json.loads(python)))  # fmt: skip
-    config = configuration(base, list(layers.values()), {})
     for role in (LEARNER, AGGREGATOR, "inference"):
         repository = f"{access.namespace}{BASE_IMAGES}/{role}"
         for path, layer in layers.items():
             with path.open("rb") as content:
                 client.upload(repository, layer.digest, content)
-        client.upload(repository, config.digest, io.BytesIO(config.content))
-        document = manifest(config, base, list(layers.values()))
-        client.put_manifest(repository, version("flops-fl"), document.content, document.media_type)
+        documents = {}
+        for platform in platforms:
+            base = _base(client, platform, python)
+            config = configuration(base, list(layers.values()), {})
+            client.upload(repository, config.digest, io.BytesIO(config.content))
+            documents[platform] = manifest(config, base, list(layers.values()))
+            client.put_manifest(repository, documents[platform].digest, documents[platform].content, MANIFEST)
+        whole = index(documents) if len(platforms) > 1 else documents[platforms[0]]
+        client.put_manifest(repository, version("flops-fl"), whole.content, whole.media_type)
+
+
+def _base(client: RegistryClient, platform: str, python: str) -> Base:
+    """Nothing yet, but a configuration for a platform."""
+    config = {
+        "architecture": platform.partition("/")[2],
+        "os": "linux",
+        "created": "2026-01-01T00:00:00Z",
+        "config": {"User": "10001:10001", "Entrypoint": ["python3"], "Env": ["PATH=/usr/bin:/bin", "BASE=kept"]},
+        "rootfs": {"type": "layers", "diff_ids": []},
+    }
+    return Base(client, "", [], config, BasePython(**json.loads(python)))
 
 
 def _pack(archive: Path, into: Path) -> Layer:

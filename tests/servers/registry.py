@@ -112,11 +112,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def unpack(access: RegistryAccess, image: str, root: Path) -> None:
+def unpack(access: RegistryAccess, image: str, root: Path, platform: str = "") -> None:
     """Lay an image's layers over each other, as an engine would."""
     client, (name, _, tag) = RegistryClient(access), image.rpartition(":")
     manifest = client.manifest(f"{access.namespace}{name}", tag)
     assert manifest is not None
+    if platform:
+        parts = manifest.content["manifests"]
+        digest = next(part["digest"] for part in parts if part["platform"]["architecture"] == platform[6:])
+        manifest = client.manifest(f"{access.namespace}{name}", digest)
+        assert manifest is not None
     for layer in manifest.content["layers"]:
         content = b"".join(client.read_blob(f"{access.namespace}{name}", layer["digest"]))
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from tests.ml_repositories import TINY, commit_files, make_repository
 from tests.servers.base_image import BASE_IMAGES, own_python, push_bases
-from tests.servers.registry import PASSWORD, free_port, registry
+from tests.servers.registry import PASSWORD, free_port, registry, unpack
 
 from flops.adapters.git import GitRepositories
 from flops.adapters.images.oci import OciImageBuilder, OciPlan, OciRegistry
 from flops.adapters.images.oci.client import RegistryClient
+from flops.adapters.images.oci.platforms import own_platform
 from flops.errors import BuildFailedError
 from flops.ports import ActorImages
-from flops.project.images import AGGREGATOR, LEARNER, actor_image
+from flops.project.images import AGGREGATOR, LEARNER, actor_image, trained_model_image
 from flops.registry_access import RegistryAccess
 from flops.retries import Retries, RetryPolicy
+from flops.settings import IMAGE_PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.servers.registry import RegistryProcess
 
@@ -201,10 +205,9 @@ def test_a_base_with_a_python_that_the_builder_lacks_is_refused(tmp_path: Path) 
 
 def test_a_platform_that_the_bases_lack_is_refused(process: RegistryProcess, tmp_path: Path) -> None:
     order = order_for(str(tmp_path / "source"), make_repository(tmp_path / "source", TINY))
-    plan = OciPlan(process.access, BASE_IMAGES, tmp_path / "home", ("linux/amd64", "linux/arm64"))
-    with pytest.raises(BuildFailedError, match="linux/") as caught:
-        build(plan, order)
-    assert caught.value.step == "resolve"
+    with pytest.raises(BuildFailedError, match=r"not there for the platform linux/a") as caught:
+        build(OciPlan(process.access, BASE_IMAGES, tmp_path / "home", IMAGE_PLATFORMS), order)
+    assert (caught.value.step, caught.value.where.rpartition(":")[0]) == ("resolve", "flops/learner")
 
 
 def test_bases_of_another_registry_are_copied(home: Path, tmp_path: Path) -> None:
@@ -216,3 +219,54 @@ def test_bases_of_another_registry_are_copied(home: Path, tmp_path: Path) -> Non
             build(OciPlan(own.access, bases, home), order)
             assert OciRegistry(own.access).images() == sorted(order.images.values())
             assert manifest_of(own.access, order.images[LEARNER])["layers"]
+
+
+# --- several platforms ------------------------------------------------------------------------------------------------
+
+MACHINES: Final = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+
+
+def test_an_image_for_several_platforms_has_the_packages_of_each(home: Path, tmp_path: Path) -> None:
+    order = order_for(str(tmp_path / "source"), make_repository(tmp_path / "source", TINY))
+    trained, model = trained_model_image(order.url, "0" * 24), tmp_path / "model"
+    model.mkdir()
+    (model / "MLmodel").write_text("flavors: {}\n")
+    with registry(tmp_path / "registry") as process:
+        push_bases(process.access, tmp_path, python=own_python(), platforms=IMAGE_PLATFORMS)
+        plan = OciPlan(process.access, BASE_IMAGES, home, IMAGE_PLATFORMS)
+        build(plan, order)
+        OciImageBuilder(plan, GitRepositories()).build_trained_model(
+            trained, order.images[AGGREGATOR], model, lambda _: None
+        )
+        for image in (*order.images.values(), trained):
+            parts = manifest_of(process.access, image)["manifests"]
+            assert [part["platform"] for part in parts] == [
+                {"os": "linux", "architecture": name} for name in ("amd64", "arm64")
+            ]
+        assert {platform: machines_in(process.access, order.images[LEARNER], platform) for platform in MACHINES} == {
+            platform: {machine} for platform, machine in MACHINES.items()
+        }
+
+
+def machines_in(access: RegistryAccess, image: str, platform: str) -> set[str]:
+    """The machines for which an image has shared libraries."""
+    root = Path(tempfile.mkdtemp())
+    try:
+        unpack(access, image, root, platform)
+        names = [path.name for path in root.glob("opt/ml/env/**/*.cpython-*.so")]
+    finally:
+        shutil.rmtree(root)
+    return {machine for machine in MACHINES.values() for name in names if machine in name}
+
+
+def test_a_package_without_a_wheel_for_a_platform_is_named(tmp_path: Path) -> None:
+    files = {**TINY, "requirements.txt": "six==1.16.0\ndocopt==0.6.2\n"}
+    order = order_for(str(tmp_path / "source"), make_repository(tmp_path / "source", files))
+    other = next(platform for platform in IMAGE_PLATFORMS if platform != own_platform())
+    with registry(tmp_path / "registry") as process:
+        push_bases(process.access, tmp_path, python=own_python(), platforms=IMAGE_PLATFORMS)
+        with pytest.raises(BuildFailedError, match=r"docopt==0\.6\.2 has no usable wheels") as caught:
+            build(OciPlan(process.access, BASE_IMAGES, tmp_path / "home", (other,)), order)
+    assert (caught.value.step, caught.value.where) == ("resolve", "requirements.txt:2")
+    assert MACHINES[other] in caught.value.reason
+    assert "FLOPS_IMAGE_PLATFORMS" in caught.value.remedy

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from flops.adapters.images.environments import ResolutionMemory, provide_environment
 from flops.adapters.images.resolution import Resolution, check_flavor, question_of, resolve
 from flops.adapters.images.trees import make_read_only, private_directory, remove_tree, size_of
-from flops.adapters.images.uv import versions_in
+from flops.adapters.images.uv import UvFailedError, versions_in
+from flops.adapters.images.uv_failures import platform_failure
 from flops.errors import BuildFailedError
 from flops.project.images import AGGREGATOR, LEARNER, BuildStepName
 from flops.repository.dependencies import Dependencies, InvalidDependencyFileError
@@ -116,7 +117,13 @@ class Preparation:
         memory = ResolutionMemory(self.environments)
         question = question_of(self._dependencies, interpreter)
         known = memory.recall(question, interpreter)
-        resolution = known or resolve(self._dependencies, interpreter, self.uv)
+        try:
+            resolution = known or resolve(self._dependencies, interpreter, self.uv)
+        except UvFailedError as error:
+            if not interpreter.platform:
+                raise
+            step, platform = BuildStepName.RESOLVE, interpreter.platform
+            raise platform_failure(step, error.child, self._dependencies, platform) from error
         check_flavor(self.order.flavor, resolution, self._dependencies)
         memory.keep(question, resolution)
         return Target(interpreter, resolution, is_known=known is not None)

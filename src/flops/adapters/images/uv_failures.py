@@ -30,6 +30,10 @@ _SPELLING: Final = (
 _REMEDIES: Final = (
     (r"not found in the package registry|not found in the provided package locations", _SPELLING),
     (
+        r"no usable wheels|no wheels with a matching platform",
+        "Pin a version with a wheel for that platform, or leave the platform out of FLOPS_IMAGE_PLATFORMS.",
+    ),
+    (
         r"no wheels with a matching Python|does not satisfy Python|Requires-Python",
         "Pin a version that exists for this Python, or install the Python version that the repository asks for.",
     ),
@@ -72,6 +76,13 @@ def build_failure(step: str, child: FinishedChild, dependencies: Dependencies, h
         return kind(step, f"the package index cannot be used: {reason}", remedy=remedy, details=details)
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, said)), "")
     return BuildFailedError(step, reason, where=_places(reason, dependencies), remedy=remedy, details=details)
+
+
+def platform_failure(step: str, child: FinishedChild, dependencies: Dependencies, platform: str) -> BuildFailedError:
+    """The failure of a build for another platform than the builder's, where nothing can be built from source."""
+    failure = build_failure(step, child, dependencies, "")
+    reason = f"for the platform {platform}, where only wheels can be installed: {failure.reason}"
+    return type(failure)(step, reason, where=failure.where, remedy=failure.remedy, details=failure.details)
 
 
 def _sdist_failure(step: str, package: str, dependencies: Dependencies, details: str) -> BuildFailedError:
