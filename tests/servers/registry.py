@@ -18,7 +18,8 @@ import pytest
 import requests
 from tests.brokers import wait_until
 
-from flops.adapters.images.oci.client import RegistryClient
+from flops.adapters.images.oci.client import MANIFEST, RegistryClient
+from flops.adapters.images.oci.image import Document
 from flops.registry_access import RegistryAccess
 
 if TYPE_CHECKING:
@@ -110,6 +111,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def put_image(access: RegistryAccess, image: str) -> None:
+    """Push an image of nothing but a configuration."""
+    client, (name, _, tag) = RegistryClient(access), image.rpartition(":")
+    config = Document("application/vnd.oci.image.config.v1+json", b"{}")
+    client.upload(name, config.digest, io.BytesIO(config.content))
+    manifest = Document.of(MANIFEST, {"schemaVersion": 2, "config": config.descriptor, "layers": []})
+    client.put_manifest(name, tag, manifest.content, manifest.media_type)
 
 
 def unpack(access: RegistryAccess, image: str, root: Path, platform: str = "") -> None:

@@ -132,6 +132,11 @@ def orchestrator(settings: Settings) -> Orchestrator:
     if settings.orchestrator == "swarm":
         return _swarm_orchestrator(settings)
     from flops.adapters.local_processes.orchestrator import LocalProcessOrchestrator  # noqa: PLC0415
+    from flops.errors import InvalidSettingError  # noqa: PLC0415
+
+    if settings.registry_url:
+        expected = "no registry where services are processes of this machine (FLOPS_ORCHESTRATOR=local)"
+        raise InvalidSettingError("FLOPS_REGISTRY_URL", settings.registry_url, expected)
 
     return LocalProcessOrchestrator(daemon(settings), settings)
 

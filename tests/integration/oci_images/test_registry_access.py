@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers.registry import RegistryProcess, registry
+from tests.servers.registry import RegistryProcess, put_image, registry
 from tests.servers.registry_tokens import ISSUER, SERVICE, make_certificate, token_server
 
 from flops.adapters.images.oci import OciRegistry
-from flops.adapters.images.oci.client import MANIFEST, RegistryClient
-from flops.adapters.images.oci.image import Document
 from flops.errors import AccessDeniedError, RegistryRefusedError, RegistryUnavailableError
 
 if TYPE_CHECKING:
@@ -24,15 +21,6 @@ if TYPE_CHECKING:
     from flops.registry_access import RegistryAccess
 
 IMAGE = f"ada/digits/learner:{'a' * 40}"
-
-
-def put(access: RegistryAccess, image: str = IMAGE) -> None:
-    """Push an image of nothing but a configuration."""
-    client, (name, _, tag) = RegistryClient(access), image.rpartition(":")
-    config = Document("application/vnd.oci.image.config.v1+json", b"{}")
-    client.upload(name, config.digest, io.BytesIO(config.content))
-    manifest = Document.of(MANIFEST, {"schemaVersion": 2, "config": config.descriptor, "layers": []})
-    client.put_manifest(name, tag, manifest.content, manifest.media_type)
 
 
 @pytest.fixture
@@ -49,7 +37,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("password", ["", "wrong"])
 def test_whoever_does_not_know_the_password_is_refused(process: RegistryProcess, password: str) -> None:
     stranger = replace(process.access, password=password)
-    for call in (OciRegistry(stranger).images, lambda: OciRegistry(stranger).exists(IMAGE), lambda: put(stranger)):
+    for call in (
+        OciRegistry(stranger).images,
+        lambda: OciRegistry(stranger).exists(IMAGE),
+        lambda: put_image(stranger, IMAGE),
+    ):
         with pytest.raises(AccessDeniedError) as caught:
             call()
         assert "FLOPS_REGISTRY_PASSWORD_FILE" in caught.value.remedy
@@ -61,7 +53,7 @@ def test_a_registry_that_does_not_delete_says_how_it_would(tmp_path: Path) -> No
     process = RegistryProcess(tmp_path, change=lambda text: text.replace("delete: {enabled: true}", ""))
     process.start()
     try:
-        put(process.access)
+        put_image(process.access, IMAGE)
         with pytest.raises(RegistryRefusedError) as caught:
             OciRegistry(process.access).delete(IMAGE)
         assert "STORAGE_DELETE_ENABLED" in caught.value.remedy
@@ -71,11 +63,11 @@ def test_a_registry_that_does_not_delete_says_how_it_would(tmp_path: Path) -> No
 
 def test_what_garbage_collection_took_can_be_pushed_again(process: RegistryProcess) -> None:
     images = OciRegistry(process.access)
-    put(process.access)
+    put_image(process.access, IMAGE)
     images.delete(IMAGE)
     process.collect_garbage()
     assert not list(process.directory.glob("images/**/blobs/sha256/*/*/data"))
-    put(process.access)
+    put_image(process.access, IMAGE)
     assert images.images() == [IMAGE]
 
 
@@ -102,7 +94,7 @@ def tokens(
 
 def test_tokens_are_fetched_for_what_is_done(tokens: tuple[RegistryProcess, TokenServer]) -> None:
     process, server = tokens
-    put(process.access)
+    put_image(process.access, IMAGE)
     images = OciRegistry(process.access)
     assert images.images() == [IMAGE]
     images.delete(IMAGE)
@@ -136,7 +128,7 @@ def encrypted(tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Regist
 
 
 def test_a_registry_is_reached_over_tls(encrypted: RegistryAccess) -> None:
-    put(encrypted)
+    put_image(encrypted, IMAGE)
     assert OciRegistry(encrypted).images() == [IMAGE]
 
 

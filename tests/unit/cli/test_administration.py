@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.doubles.answers import ID, OTHER_ID, status
+from tests.servers.registry import put_image
+from tests.servers.registry import registry as oci_registry
 
+from flops.adapters.images.oci import OciRegistry
 from flops.bootstrap import adapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.doubles.answers import Manager, Outcome
 
@@ -69,6 +73,22 @@ def test_images_of_served_models_stay(flops: Callable[..., Outcome], manager: Ma
     done = flops("clear-registry", "--yes", "--json")
     assert json.loads(done.stdout) == {"deleted": [ACTOR], "kept": [MODEL]}
     assert registry.names == [MODEL]
+
+
+def test_a_registry_elsewhere_is_cleared_as_well(
+    flops: Callable[..., Outcome], manager: Manager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manager.replies["services"] = {"services": [{"role": "inference", "project_id": ID}]}
+    with oci_registry(tmp_path) as process:
+        for image in (MODEL, ACTOR, "flops/learner:0.1.0"):
+            put_image(process.access, image)
+        (tmp_path / "password").write_text(process.access.password)
+        monkeypatch.setenv("FLOPS_REGISTRY_URL", process.access.url)
+        monkeypatch.setenv("FLOPS_REGISTRY_USERNAME", process.access.username)
+        monkeypatch.setenv("FLOPS_REGISTRY_PASSWORD_FILE", str(tmp_path / "password"))
+        done = flops("clear-registry", "--yes", "--json")
+        assert json.loads(done.stdout) == {"deleted": [ACTOR], "kept": [MODEL]}
+        assert OciRegistry(process.access).images() == [MODEL]
 
 
 def test_no_image_goes_while_a_project_is_under_way(
