@@ -115,6 +115,6 @@ def test_keys_of_the_terminal_interface_are_answered_during_a_burst(
     mosquitto: BrokerProcess, topics: Topics, table: Table, tmp_path: Path
 ) -> None:
     latencies = keys_during_a_burst(mosquitto, topics, tmp_path, 5000)
-    name = "flops tui, a key while 20,000 entries a minute arrive"
-    detail = f"{len(latencies.waited_s)} keys, 99 % {percentile_99(latencies.waited_s) * 1000:.0f} ms"
-    table.at_most(name, statistics.median(latencies.waited_s) * 1000, 50, " ms", detail=detail)
+    name = "flops tui, 99 % of keys while 20,000 entries a minute arrive"
+    detail = f"{len(latencies.waited_s)} keys, half of them {statistics.median(latencies.waited_s) * 1000:.0f} ms"
+    table.at_most(name, percentile_99(latencies.waited_s) * 1000, 50, " ms", detail=detail)

@@ -228,7 +228,7 @@ class FlopsApp(Steering):
             self._table.move_cursor(row=0)
 
     def _show_stages(self) -> None:
-        status, entries = self.watching.projects.get(self.watching.selected) or {}, self.watching.entries.shown
+        status, entries = self.watching.projects.get(self.watching.selected) or {}, self.watching.entries.course
         room = self.screen_stack[0].query_one("#stages", Static)
         stages = stages_of(entries, str(status.get("phase", ""))) if entries else []
         left_s = remaining_s(entries, status)
@@ -236,7 +236,7 @@ class FlopsApp(Steering):
 
     def _show_training(self) -> None:
         if self._active == "training":
-            self.screen_stack[0].query_one(TrainingView).show(self.watching.entries.shown)
+            self.screen_stack[0].query_one(TrainingView).show(self.watching.entries.course)
 
     def _show_banner(self) -> None:
         text = (

@@ -12,6 +12,7 @@ SIGNS: Final = {"info": " ", "success": "✓", "warning": "!", "error": "✗"}
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 SIGNS_OF_PHASES: Final = {"completed": "✓", "failed": "✗", "cancelled": "■"}
 MINUTE_S: Final = 60
+MILESTONES: Final = frozenset({"training.started", "round.finished"})
 Entry = dict[str, Any]
 
 
@@ -24,6 +25,7 @@ class Entries:
 
     def __init__(self) -> None:
         self.shown: list[Entry] = []
+        self._milestones: list[Entry] = []
         self.is_loaded = False
         self._early: dict[int, Entry] = {}
 
@@ -42,6 +44,11 @@ class Entries:
         """Whether something is known after what is missing."""
         return bool(self._early)
 
+    @property
+    def course(self) -> list[Entry]:
+        """The few entries that stages and rounds can be told from: where one begins, and the last."""
+        return [*self._milestones, *self.shown[-1:]]
+
     def hear(self, entry: Entry) -> None:
         """Take an entry that was published."""
         if entry["sequence"] > self.last:
@@ -53,7 +60,7 @@ class Entries:
         """Take what the history has after the last entry; what it leaves out is kept no more."""
         for entry in entries:
             if entry["sequence"] > self.last:
-                self.shown.append(entry)
+                self._append(entry)
         self.is_loaded = True
         self._early = {number: entry for number, entry in self._early.items() if number > self.last}
         self._close_up()
@@ -62,11 +69,23 @@ class Entries:
         """Take what the history has before the first entry; returns how many were new."""
         older = [entry for entry in entries if entry["sequence"] < self.first]
         self.shown[:0] = older
+        self._milestones[:0] = [
+            entry for before, entry in zip([None, *older], older, strict=False) if _is_milestone(entry, before)
+        ]
         return len(older)
 
     def _close_up(self) -> None:
         while (entry := self._early.pop(self.last + 1, None)) is not None:
-            self.shown.append(entry)
+            self._append(entry)
+
+    def _append(self, entry: Entry) -> None:
+        if _is_milestone(entry, self.shown[-1] if self.shown else None):
+            self._milestones.append(entry)
+        self.shown.append(entry)
+
+
+def _is_milestone(entry: Entry, before: Entry | None) -> bool:
+    return before is None or entry.get("stage") != before.get("stage") or entry["event_type"] in MILESTONES
 
 
 def matches(entry: Entry, wanted: str) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,8 @@ from tests.doubles.tui import ID, Desk, entry, status
 from flops.tui.entries import Entries, full_text, line_of, markdown_of, matches, span
 from flops.tui.feed import Feed
 from flops.tui.projects import Projects, row_of
+from flops.tui.stages import stages_of
+from flops.tui.training_view import rounds_of
 from flops.tui.watching import Watching
 
 if TYPE_CHECKING:
@@ -44,6 +47,27 @@ def test_entries_in_any_order_and_number_are_shown_once_in_order() -> None:
         entries.hear(one)
     assert numbers(entries) == list(range(1, 101))
     assert not entries.has_gap
+
+
+def test_stages_and_rounds_are_told_from_a_few_entries_as_from_all() -> None:
+    chosen = random.Random(5)  # noqa: S311  a repeatable experiment, no secret
+    phases = sorted(chosen.choices(["building", "deploying", "training", "packaging"], k=400))
+    kinds = chosen.choices(["warned", "training.started", "round.finished"], weights=[20, 1, 1], k=400)
+    told = [
+        entry(number, stage=phase, event_type=kind, data={"round": number})
+        for number, (phase, kind) in enumerate(zip(phases, kinds, strict=True), start=1)
+    ]
+    entries = Entries()
+    entries.read(told[200:300])
+    for one in told[300:]:
+        entries.hear(one)
+    entries.read_older(told[:200])
+
+    now = datetime.now(UTC)
+    assert entries.shown == told
+    assert stages_of(entries.course, "training", now) == stages_of(told, "training", now)
+    assert rounds_of(entries.course) == rounds_of(told)
+    assert len(entries.course) < len(told) / 4
 
 
 def test_a_gap_waits_for_the_history_and_what_is_kept_no_more_is_left_out() -> None:
