@@ -70,6 +70,8 @@ class GivenEngine:
 class EngineProcess(GivenEngine):
     """An engine of this test run's own. Its containers live no longer than the process that holds its namespaces."""
 
+    namespaces: tuple[str, ...] = NAMESPACES
+
     def __init__(self, **environment: str) -> None:
         self._environment = {**os.environ, "PATH": PATH, **environment}
         self.directory = Path(tempfile.mkdtemp(prefix="flops-engine-"))  # short: a socket's path has at most 107 bytes
@@ -79,7 +81,7 @@ class EngineProcess(GivenEngine):
 
     def hold(self) -> None:
         """Make the namespaces."""
-        self._holder = subprocess.Popen([*NAMESPACES, _found("docker-init"), "-s", "--", "sleep", "infinity"])
+        self._holder = subprocess.Popen([*self.namespaces, _found("docker-init"), "-s", "--", "sleep", "infinity"])
         wait_until(lambda: bool(psutil.Process(self._holder.pid).children()), READY_S)
         self.output_of(["ip", "link", "set", "lo", "up"])
 
@@ -88,16 +90,19 @@ class EngineProcess(GivenEngine):
         """A process in the engine's namespaces."""
         return psutil.Process(self._holder.pid).children()[0].pid
 
-    def start(self) -> None:
-        (self.directory / "docker.pid").unlink(missing_ok=True)
-        command = [
+    @property
+    def command(self) -> list[str]:
+        return [
             _found("dockerd"),
             *("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/run"),
             *("--host", self.url, "--pidfile", f"{self.directory}/docker.pid"),
             *("--bridge", "none", "--shutdown-timeout", "5", "--cgroup-parent", self.directory.name),
         ]
+
+    def start(self) -> None:
+        (self.directory / "docker.pid").unlink(missing_ok=True)
         with (self.directory / "dockerd.log").open("ab") as log:
-            self._dockerd = self.enter(command, log)
+            self._dockerd = self.enter(self.command, log)
         wait_until(self._answers, READY_S)
 
     def enter(self, command: list[str], output: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  a file of any kind
