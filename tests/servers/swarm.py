@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 import pytest
+from docker.errors import APIError
 from docker.types import SwarmSpec
 from tests.brokers import wait_until
 from tests.servers.docker_engine import (
@@ -98,6 +99,11 @@ class SwarmNode(EngineProcess):
             self._dockerd.wait(STOP_S)
             self._dockerd = None
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power and its engine was not stopped."""
+        return self._dockerd is not None
+
     def cut_off(self) -> None:
         """Pull the cable: what runs on the machine runs on."""
         self._switch.run("ip", "link", "set", self._cable, "down")
@@ -134,15 +140,38 @@ class Swarm:
             for found in api.nodes():
                 spec = {**found["Spec"], "Labels": dict(labels.get(found["Description"]["Hostname"], {}))}
                 api.update_node(found["ID"], found["Version"]["Index"], spec)
-        self.wait_for({node.name: "ready" for node in self.nodes})
+        self.wait_until_ready()
+
+    def set_availability(self, name: str, availability: str) -> None:
+        """Let a node take tasks (``active``) or give them away (``drain``)."""
+        with self.manager.client() as api:
+            found = next(node for node in api.nodes() if node["Description"]["Hostname"] == name)
+            api.update_node(found["ID"], found["Version"]["Index"], {**found["Spec"], "Availability": availability})
+
+    def restore(self) -> None:
+        """Repair whatever was done to the nodes."""
+        for node in self.nodes:
+            if not node.is_on:
+                node.power_on()
+            node.reconnect()
+        self.wait_until_ready()
+        for node in self.nodes:
+            self.set_availability(node.name, "active")
+
+    def wait_until_ready(self) -> None:
+        """Wait until the manager has heard of every node."""
+        wait_until(self._is_ready, DEADLINE_S, self.states)
+
+    def _is_ready(self) -> bool:
+        try:
+            return set(self.states().values()) == {"ready"}
+        except (APIError, OSError):  # the manager is still looking for its own leader
+            return False
 
     def states(self) -> dict[str, str]:
         """How the manager finds each node: ``ready``, ``down``, ``unknown``."""
         with self.manager.client() as api:
             return {node["Description"]["Hostname"]: node["Status"]["State"] for node in api.nodes()}
-
-    def wait_for(self, states: Mapping[str, str]) -> None:
-        wait_until(lambda: states.items() <= self.states().items(), DEADLINE_S, self.states)
 
     def close(self) -> None:
         for node in self.nodes:

@@ -44,8 +44,8 @@ def services(home: Path, swarm: Swarm, **options: Any) -> Iterator[SwarmOrchestr
 
 def containers_of(swarm: Swarm, instance: str) -> Iterator[tuple[Any, str]]:
     """The running containers of an instance, each with a client of its engine."""
-    for node in swarm.nodes:
-        with suppress(OSError), node.client() as api:
+    for node in filter(lambda node: node.is_on, swarm.nodes):
+        with node.client() as api:
             for found in api.containers(filters={"label": f"{LABEL}instance={instance}"}):
                 yield api, found["Id"]
 

@@ -159,6 +159,17 @@ def settle_containers(settings: Settings) -> None:
     if settings.orchestrator == "docker":
         with closing(_docker_orchestrator(settings)) as containers:
             containers.settle()
+    elif settings.orchestrator == "swarm":
+        with closing(_swarm_orchestrator(settings)) as services:
+            services.settle()
+
+
+def learner_nodes(settings: Settings) -> tuple[str, ...]:
+    """The nodes that hold data: those that the settings name, or those of the swarm that answer."""
+    if settings.orchestrator != "swarm":
+        return tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
+    with closing(_swarm_orchestrator(settings)) as services:
+        return tuple(node.name for node in services.nodes() if "learner" in node.capabilities)
 
 
 def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
@@ -174,12 +185,10 @@ def _docker_orchestrator(settings: Settings) -> DockerOrchestrator:
         raise InvalidSettingError("FLOPS_ORCHESTRATOR", settings.orchestrator, expected) from error
     from flops.adapters.docker_engine.environment import image_of  # noqa: PLC0415
 
-    return DockerOrchestrator(
-        settings, image=lambda spec: image_of(spec, settings), provisions=_provisions(settings, data_servers=True)
-    )
+    return DockerOrchestrator(settings, image=lambda spec: image_of(spec, settings), provisions=_provisions(settings))
 
 
-def _provisions(settings: Settings, *, data_servers: bool = False) -> Provisions:
+def _provisions(settings: Settings) -> Provisions:
     from flops.adapters.docker_engine import environment  # noqa: PLC0415
     from flops.adapters.docker_engine.provisions import Provisions  # noqa: PLC0415
     from flops.bootstrap import machine  # noqa: PLC0415
@@ -190,7 +199,7 @@ def _provisions(settings: Settings, *, data_servers: bool = False) -> Provisions
         builders_credentials=environment.builders_credentials_of(settings),
         files=lambda role: machine.files_for(role, os.environ),
         images=environment.source_of(settings),
-        data_servers=data_servers,
+        data_servers=True,
     )
 
 

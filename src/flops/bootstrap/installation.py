@@ -71,7 +71,7 @@ def _up(settings: Settings, report: Callable[[str], None]) -> Started:
         _wait_for_broker(settings, access, crashes)
     client.resume()
     adapters.make_examples(settings)
-    nodes = tuple(node.name for node in settings.local_nodes if "learner" in node.capabilities)
+    nodes = adapters.learner_nodes(settings)
     data_servers = _start_data_servers(settings, client, nodes, report)
     managers = manager_names(settings)
     _stop_surplus(client, managers, report)
@@ -86,11 +86,12 @@ def _start_data_servers(
 ) -> list[str]:
     """Start what serves the nodes' data, or leave it to the manager where services run in containers; their names."""
     names = {node: f"data-{node}" for node in nodes}
-    if settings.orchestrator == "docker":
+    if settings.orchestrator != "local":
         adapters.settle_containers(settings)
         for name in names.values():
             client.stop(name)  # where they ran as processes before
-        return [f"{name}.0" for name in names.values()]
+        # Machines of a swarm may have to download an image first.
+        return [f"{name}.0" for name in names.values() if settings.orchestrator == "docker"]
     for node, name in names.items():
         _ensure(client, _role(settings, "data", name, node), f"data server of node {node}", report)
     return list(names.values())

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flops.bootstrap import adapters
+from flops.bootstrap.given_files import link
 from flops.bootstrap.machine import adopt
 from flops.bootstrap.signals import stop_when_asked
 from flops.bootstrap.threads import end_with_any_thread
@@ -63,7 +64,9 @@ def main(role: str) -> int:
     stopping = threading.Event()
     was_asked = stop_when_asked(stopping)
     end_with_any_thread(stopping)
-    description = json.loads(Path(os.environ[SERVICE_FILE]).read_text())
+    service_file = Path(os.environ[SERVICE_FILE])
+    description = json.loads(service_file.read_text())
+    link(service_file.parent, settings.home)
     directory = settings.home / "services" / description["instance"]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # the file may lie elsewhere
     identity = ServiceIdentity(

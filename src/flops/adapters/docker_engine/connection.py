@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 60
 _GONE: Final = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
-_PORT_TAKEN: Final = ("address already in use", "port is already allocated")
+PORT_TAKEN: Final = ("address already in use", "port is already allocated")
 
 
 class EngineRefusedError(Exception):
@@ -79,7 +79,7 @@ class EngineConnection:
                 raise MissingError(_reason(error)) from error
             except APIError as error:
                 reason = _reason(error)
-                is_taken = any(sign in reason for sign in _PORT_TAKEN)
+                is_taken = any(sign in reason for sign in PORT_TAKEN)
                 raise (PortTakenError if is_taken else EngineRefusedError)(reason) from error
 
     @contextmanager

@@ -211,7 +211,7 @@ class DockerOrchestrator:
             limits=spec.resources,
             max_restarts=spec.max_restarts,
             port=choose_port(self._state.ports()) if spec.role in _CALLED else 0,
-            data_nodes=_data_nodes(spec, node),
+            data_nodes=data_nodes_of(spec, node),
             is_builder=spec.role is Role.BUILDER,
             image_may_change=bool(spec.image),
         )
@@ -255,7 +255,8 @@ def _last_lines(text: str, count: int) -> str:
     return "".join(deque(text.splitlines(keepends=True), maxlen=count))
 
 
-def _data_nodes(spec: ServiceSpec, node: str) -> tuple[str, ...]:
+def data_nodes_of(spec: ServiceSpec, node: str) -> tuple[str, ...]:
+    """The nodes whose data an instance on a node may use."""
     match spec.role:
         case Role.DATA | Role.LEARNER:
             return (node,)

@@ -6,7 +6,8 @@ import hashlib
 import re
 import secrets
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -14,15 +15,25 @@ from docker.errors import APIError, DockerException, NotFound
 
 from flops.adapters.docker_engine.container import LABEL
 from flops.adapters.docker_engine.swarm.members import read_all
-from flops.adapters.docker_engine.swarm.template import UPDATES, parked, replicated, secret_file, task_template
+from flops.adapters.docker_engine.swarm.template import (
+    UPDATES,
+    Belonging,
+    endpoint,
+    parked,
+    replicated,
+    secret_file,
+    task_template,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from flops.adapters.docker_engine.connection import EngineConnection
     from flops.adapters.docker_engine.container import ContainerSpec
+    from flops.adapters.docker_engine.provisions import ImageSource
     from flops.adapters.docker_engine.swarm.members import Seen, SwarmNode
 
+LOGS_S: Final = 10.0
 _READABLE: Final = 32
 _HEADER: Final = 8
 _OUTPUT: Final = (1, 2)  # what else is in the stream of a log is the swarm's own complaints
@@ -34,8 +45,8 @@ class Cluster:
     Any thread may call. Every method raises OrchestratorUnavailableError when no manager answers.
     """
 
-    def __init__(self, connection: EngineConnection, installation: str) -> None:
-        self._connection, self._installation = connection, installation
+    def __init__(self, connection: EngineConnection, installation: str, source: ImageSource) -> None:
+        self._connection, self._installation, self._source = connection, installation, source
         self._labels = {f"{LABEL}installation": installation}
         self._label = f"{LABEL}installation={installation}"
         self._making_network = threading.Lock()
@@ -76,20 +87,22 @@ class Cluster:
 
         Raises:
             EngineRefusedError: with the swarm's reason.
+            OSError: the registry's password cannot be read.
         """
+        self._log_in()
         self._ensure_network()
         with self._explained():
             api, name = self._api(), self.name_of(spec.instance)
             former = self._secrets(spec.instance)
             given = [self._give(spec.instance, file, text) for file, text in files.items()]
-            template = task_template(spec, given, node, volume=name, labels=self._labels, network=self.network)
+            template = task_template(spec, given, node, installation=Belonging(name, self.network, self._labels))
             labels = {**spec.all_labels(), **self._labels}
             try:
-                api.create_service(template, name, labels, replicated(), UPDATES, endpoint_spec={"Mode": "dnsrr"})
+                api.create_service(template, name, labels, replicated(), UPDATES, endpoint_spec=endpoint(spec))
             except APIError as error:
                 if error.status_code != requests.codes.conflict:
                     raise
-                self._update(name, template, labels)
+                self._update(name, template, labels, endpoint(spec))
             self._remove_secrets(former)
 
     def stop(self, instance: str) -> None:
@@ -97,7 +110,7 @@ class Cluster:
         with self._connection.if_there():
             name = self.name_of(instance)
             spec = self._api().inspect_service(name)["Spec"]
-            self._update(name, parked(spec["TaskTemplate"]), spec["Labels"])
+            self._update(name, parked(spec["TaskTemplate"]), spec["Labels"], spec["EndpointSpec"])
 
     def remove(self, instance: str) -> None:
         """Remove the service of an instance, whether or not it runs; its volume stays. Idempotent."""
@@ -107,12 +120,12 @@ class Cluster:
             self._remove_secrets(self._secrets(instance))
 
     def logs(self, task_id: str, tail_lines: int) -> str:
-        """The end of a task's output; empty if it has none, or its node does not answer."""
+        """The end of a task's output; empty if it has none, or its node does not answer in time."""
         output = b""
-        with self._connection.if_there():
+        with self._connection.if_there(), suppress(requests.exceptions.ReadTimeout):
             api = self._api()
             wanted = {"stdout": True, "stderr": True, "tail": str(tail_lines)}
-            answer = api._get(api._url("/tasks/{0}/logs", task_id), params=wanted)  # noqa: SLF001  the SDK has no call
+            answer = api._get(api._url("/tasks/{0}/logs", task_id), params=wanted, timeout=LOGS_S)  # noqa: SLF001  the SDK has no call
             api._raise_for_status(answer)  # noqa: SLF001  as above
             output = answer.content
         return _text(output)
@@ -130,12 +143,20 @@ class Cluster:
             except NotFound:
                 api.create_network(self.network, driver="overlay", labels=self._labels, check_duplicate=True)
 
-    def _update(self, name: str, template: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    def _update(
+        self, name: str, template: Mapping[str, Any], labels: Mapping[str, str], endpoint_spec: Mapping[str, Any]
+    ) -> None:
         api = self._api()
         version = api.inspect_service(name)["Version"]["Index"]
-        api.update_service(
-            name, version, template, name, labels, replicated(), UPDATES, endpoint_spec={"Mode": "dnsrr"}
-        )
+        api.update_service(name, version, template, name, labels, replicated(), UPDATES, endpoint_spec=endpoint_spec)
+
+    def _log_in(self) -> None:
+        """Let the swarm pull images with the registry's password, which is read now; each node gets it with a task."""
+        if self._source.username:
+            host, password = self._source.prefix.partition("/")[0], Path(self._source.password_file).read_text().strip()
+            known = {"username": self._source.username, "password": password, "serveraddress": host}
+            with self._connection.answered():
+                self._api()._auth_configs.add_auth(host, known)  # noqa: SLF001  the SDK would log in by itself
 
     def _give(self, instance: str, file: str, text: str) -> Any:  # noqa: ANN401  the SDK has no types
         """Make a secret of a file's text; it cannot be changed, so that each run has secrets of its own."""

@@ -36,6 +36,11 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop a run that is over for FLOps and goes on in the swarm."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing can be done now; ``reason`` says what a person may want to know, if anything."""
 
@@ -64,7 +69,7 @@ class End:
     ending: Ending
 
 
-Step = Start | Move | Wait | TellRunning | Interrupt | End
+Step = Start | Move | Stop | Wait | TellRunning | Interrupt | End
 
 
 def next_step(supervised: Supervised, seen: Seen) -> Step:
@@ -103,8 +108,9 @@ def _interrupted(spec: ContainerSpec, task: Task, seen: Seen) -> str:
 
 
 def _start(spec: ContainerSpec, tasks: list[Task], seen: Seen) -> Step:
-    if any(task.is_at_work and not seen.is_lost(task) for task in tasks):
-        return Wait()
+    at_work = [task for task in tasks if task.is_at_work and not seen.is_lost(task)]
+    if at_work:
+        return Stop() if any(task.is_wanted for task in at_work) else Wait()
     node = seen.named(spec.node)
     if node is not None and node.is_usable:
         return Start()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEPLOYMENT: Final = "deployment"  # a label
+LEARNER: Final = "learner"  # a capability
 NODE_NAME: Final = "flops.node"
 PARKED: Final = "node.labels.flops.parking==nowhere"  # a constraint that no node fulfils
 _CPU_NS: Final = 1_000_000_000
@@ -25,7 +26,8 @@ _STOPPED: Final = frozenset({"shutdown", "orphaned", "remove"})
 class SwarmNode:
     """A machine of the swarm. ``name`` is its label ``flops.node``, or its host name.
 
-    ``is_reached``: it answers the managers. ``is_usable``: new tasks may be given to it, too.
+    ``is_reached``: it answers the managers, or is still given time to, after another one has become their leader.
+    ``is_usable``: new tasks may be given to it.
     """
 
     id: str
@@ -41,7 +43,8 @@ class SwarmNode:
 class Task:
     """One run of a service; ``deployment`` tells services apart that had the same name one after the other.
 
-    ``created`` and ``changed``, when they last heard of it, are of the managers' clock.
+    ``is_wanted``: the swarm has it run. ``created`` and ``changed`` (when they last heard of it) are of the managers'
+    clock.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Task:
     created: float
     changed: float
     is_parked: bool
+    is_wanted: bool
 
     @property
     def is_running(self) -> bool:
@@ -108,6 +112,10 @@ class Seen:
         node = self.nodes.get(task.node_id)
         return bool(task.node_id) and (node is None or not node.is_reached)
 
+    def learners(self) -> frozenset[str]:
+        """The nodes that hold data and can be used."""
+        return frozenset(node.name for node in self.usable() if LEARNER in node.capabilities)
+
     def usable(self) -> list[SwarmNode]:
         """The nodes that new tasks may be given to, sorted, each name once."""
         by_name = {node.name: node for node in self.nodes.values() if node.is_usable}
@@ -117,15 +125,15 @@ class Seen:
 def read_node(found: dict[str, Any]) -> SwarmNode:
     """A node as the swarm describes it."""
     labels = found["Spec"].get("Labels") or {}
-    is_reached = found["Status"]["State"] == "ready"
+    state = found["Status"]["State"]
     return SwarmNode(
         id=found["ID"],
         name=labels.get(NODE_NAME) or found["Description"]["Hostname"],
         capabilities=frozenset(name for name in CAPABILITIES if labels.get(f"flops.{name}") == "true"),
         address=found["Status"].get("Addr", ""),
         vcpus=found["Description"]["Resources"]["NanoCPUs"] / _CPU_NS,
-        is_reached=is_reached,
-        is_usable=is_reached and found["Spec"]["Availability"] == "active",
+        is_reached=state in ("ready", "unknown"),
+        is_usable=state == "ready" and found["Spec"]["Availability"] == "active",
     )
 
 
@@ -146,6 +154,7 @@ def read_task(found: dict[str, Any]) -> Task:
         created=seconds(found["CreatedAt"]),
         changed=seconds(found["UpdatedAt"]),
         is_parked=PARKED in constraints,
+        is_wanted=found["DesiredState"] not in _STOPPED,
     )
 
 

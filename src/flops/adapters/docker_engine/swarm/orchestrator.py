@@ -11,14 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from flops.adapters.docker_engine import data_servers
 from flops.adapters.docker_engine.connection import EngineConnection
 from flops.adapters.docker_engine.container import HOME, SERVICE_GRACE_S, ContainerSpec
 from flops.adapters.docker_engine.endings import Ending
+from flops.adapters.docker_engine.environment import environment_of_role
+from flops.adapters.docker_engine.images import Images
+from flops.adapters.docker_engine.orchestrator import data_nodes_of
+from flops.adapters.docker_engine.ports import choose_port
 from flops.adapters.docker_engine.provisions import Provisions
 from flops.adapters.docker_engine.swarm.cluster import Cluster
 from flops.adapters.docker_engine.swarm.files import SecretFiles
 from flops.adapters.docker_engine.swarm.judgement import BOUND
-from flops.adapters.docker_engine.swarm.members import DEPLOYMENT
+from flops.adapters.docker_engine.swarm.members import DEPLOYMENT, LEARNER
 from flops.adapters.docker_engine.swarm.run_logs import MAX_LINES, last_lines
 from flops.adapters.docker_engine.swarm.state import SwarmState
 from flops.adapters.docker_engine.swarm.supervisor import ACTIVE, Supervisor
@@ -29,7 +34,7 @@ from flops.project.placement import able_nodes, choose_nodes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flops.adapters.docker_engine.swarm.members import Seen
+    from flops.adapters.docker_engine.swarm.members import Seen, SwarmNode, Task
     from flops.ports import InstanceChange
     from flops.project.deployment import App, Service, ServiceSpec
     from flops.settings import Settings
@@ -39,6 +44,7 @@ _LOOK_S: Final = 0.5  # how soon a change is seen that another process has recor
 _STOPS_S: Final = SERVICE_GRACE_S + 30.0
 _WITH_DATA: Final = frozenset({Role.DATA, Role.LEARNER, Role.MOCK_DATA, Role.TRACKING})
 _REMEDY: Final = "Give it to one: docker node update --label-add flops.{capability}=true NODE."
+_CALLED: Final = frozenset({Role.DATA, Role.TRACKING, Role.INFERENCE})  # by users, or by services
 _HUNG: Final = "it hung and was stopped"
 
 
@@ -59,9 +65,11 @@ class SwarmOrchestrator:
     ) -> None:
         self._image, self._command, self._provisions = image, command, provisions
         self._state = SwarmState(settings.home / "orchestrator")
-        self._cluster = Cluster(EngineConnection(settings.docker_url), self._state.installation)
+        connection = EngineConnection(settings.docker_url)
+        self._images = Images(connection, provisions.images)
+        self._cluster = Cluster(connection, self._state.installation, provisions.images)
         self._files = SecretFiles(settings, provisions, self._cluster.name_of)
-        self._supervisor = Supervisor(self._cluster, self._state, self._files.to, self._elsewhere)
+        self._supervisor = Supervisor(self._cluster, self._state, self)
 
     def close(self) -> None:
         """Stop supervising; the services run on."""
@@ -92,16 +100,42 @@ class SwarmOrchestrator:
 
     def deploy(self, spec: ServiceSpec) -> None:
         """Take a service on."""
-        if not _NAME.fullmatch(spec.name):
-            raise DeploymentRefusedError(spec.name, "its name may have letters, digits, '.', '-' and '_' only")
-        seen = self._cluster.look()
-        nodes = choose_nodes(spec, _nodes(seen), self._load, remedy=_REMEDY)
-        image = self._image(spec)
-        containers = [self._container(spec, index, node, image) for index, node in enumerate(nodes)]
-        if not self._state.add_service(spec, containers):
-            reason = f"there is no app {spec.app.name!r} of user {spec.app.user!r}"
-            raise DeploymentRefusedError(spec.name, reason)
+        self._record(spec, self._cluster.look())
         self._supervisor.begin()
+
+    def settle(self, seen: Seen | None = None) -> None:
+        """Have a data server on every learner node, in the version that this is, and on no other node.
+
+        Raises:
+            DeploymentRefusedError: their image is not there.
+        """
+        if not self._provisions.data_servers:
+            return
+        seen = seen or self._cluster.look()
+        self._state.add_app(data_servers.APP)
+        for service in self._state.services(data_servers.APP):
+            if service.role is Role.DATA and self._is_outdated(service, seen):
+                self.undeploy(service.name)
+        for node in seen.usable():
+            if LEARNER in node.capabilities:
+                self._record(data_servers.data_server(node.name), seen)
+
+    def files_of(self, container: ContainerSpec, node: SwarmNode) -> dict[str, str]:
+        """The files of an instance on a node.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
+        return self._files.to(container, node)
+
+    def elsewhere(self, container: ContainerSpec, seen: Seen) -> ContainerSpec | None:
+        """The same instance on another node, or None where there is none."""
+        able, load = able_nodes(Role(container.labels["role"]), _nodes(seen)), self._load()
+        if not able:
+            return None
+        node = min(able, key=lambda name: load[name])
+        description = {**json.loads(container.description), "node": node}
+        return replace(container, node=node, description=json.dumps(description, indent=1))
 
     def undeploy(self, service_name: str) -> None:
         """Stop all instances of a service, keep their logs, and forget it."""
@@ -138,9 +172,7 @@ class SwarmOrchestrator:
         instance = self._state.trace(name)
         if instance is None:
             raise NotFoundError("service or instance", name)
-        tasks = self._cluster.look().tasks.get(instance, ())
-        unkept = [task for task in tasks if task.has_container and not self._state.logs.has(instance, task)]
-        texts = [self._cluster.logs(task.id, tail_lines) for task in unkept]
+        texts = [self._cluster.logs(task.id, tail_lines) for task in self._unkept(instance)]
         return last_lines(self._state.logs.read(instance) + "".join(texts), tail_lines)
 
     def changes(self, after: int, timeout_s: float) -> list[InstanceChange]:
@@ -171,21 +203,42 @@ class SwarmOrchestrator:
             node=node,
             image=image,
             command=self._command(spec),
-            environment={**self._provisions.environment, **self._files.settings(spec.role), "FLOPS_HOME": HOME},
+            environment=self._environment(spec.role),
             description=json.dumps(spec.description(index, node), indent=1),
             labels={**labels, BOUND: "true"} if is_bound else labels,
             limits=spec.resources,
             max_restarts=spec.max_restarts,
+            port=choose_port(self._state.ports()) if spec.role in _CALLED else 0,
+            data_nodes=data_nodes_of(spec, node),
+            is_builder=spec.role is Role.BUILDER,
         )
 
-    def _elsewhere(self, container: ContainerSpec, seen: Seen) -> ContainerSpec | None:
-        """The same instance on another node."""
-        able, load = able_nodes(Role(container.labels["role"]), _nodes(seen)), self._load()
-        if not able:
-            return None
-        node = min(able, key=lambda name: load[name])
-        description = {**json.loads(container.description), "node": node}
-        return replace(container, node=node, description=json.dumps(description, indent=1))
+    def _environment(self, role: Role) -> dict[str, str]:
+        own = {**self._files.settings(role), "FLOPS_HOME": HOME}
+        return {**self._provisions.environment, **environment_of_role(role), **own}
+
+    def _record(self, spec: ServiceSpec, seen: Seen) -> None:
+        if not _NAME.fullmatch(spec.name):
+            raise DeploymentRefusedError(spec.name, "its name may have letters, digits, '.', '-' and '_' only")
+        nodes = choose_nodes(spec, _nodes(seen), self._load, remedy=_REMEDY)
+        image = self._image(spec)
+        if not self._images.can_have(image):
+            reason = f"this manager of the swarm has no image {image!r}, and it is in no registry that FLOps knows"
+            raise DeploymentRefusedError(spec.name, reason, remedy="Push it to the registry of FLOPS_REGISTRY_URL.")
+        containers = [self._container(spec, index, node, image) for index, node in enumerate(nodes)]
+        if not self._state.add_service(spec, containers):
+            reason = f"there is no app {spec.app.name!r} of user {spec.app.user!r}"
+            raise DeploymentRefusedError(spec.name, reason)
+
+    def _is_outdated(self, service: Service, seen: Seen) -> bool:
+        """Whether a data server has to be deployed anew: of another version, failed, or on a node that is none now."""
+        instance = service.instances[0]
+        node, container = seen.named(instance.node), self._state.spec(instance.id)
+        if node is None or LEARNER not in node.capabilities or container is None:
+            return True
+        return instance.state is InstanceState.FAILED or container.image != self._image(
+            data_servers.data_server(instance.node)
+        )
 
     def _stop(self, instance: str) -> None:
         """Stop the tasks of an instance; returns when none runs on a node that answers."""
@@ -205,10 +258,15 @@ class SwarmOrchestrator:
         """Stop an instance and remove its service; its log is kept."""
         if any(task.is_at_work for task in self._cluster.look().tasks.get(instance, ())):
             self._stop(instance)
-        for task in self._cluster.look().tasks.get(instance, ()):
-            if task.has_container and not self._state.logs.has(instance, task):
-                self._state.logs.keep(instance, task, self._cluster.logs(task.id, MAX_LINES))
+        for task in self._unkept(instance):
+            self._state.logs.keep(instance, task, self._cluster.logs(task.id, MAX_LINES))
         self._cluster.remove(instance)
+
+    def _unkept(self, instance: str) -> list[Task]:
+        """The tasks of an instance whose output is on their nodes only, as far as these answer."""
+        seen = self._cluster.look()
+        found = [task for task in seen.tasks.get(instance, ()) if task.has_container and not seen.is_lost(task)]
+        return [task for task in found if not self._state.logs.has(instance, task)]
 
     @staticmethod
     def _at_once(call: Callable[[str], None], names: Sequence[str]) -> None:

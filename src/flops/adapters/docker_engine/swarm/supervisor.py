@@ -13,17 +13,27 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from flops.adapters.docker_engine.connection import EngineRefusedError
+from flops.adapters.docker_engine.connection import PORT_TAKEN, EngineRefusedError
 from flops.adapters.docker_engine.endings import STABLE_AFTER_S, Ending, wait_s
-from flops.adapters.docker_engine.swarm.judgement import End, Interrupt, Move, Start, TellRunning, Wait, next_step
+from flops.adapters.docker_engine.ports import choose_port
+from flops.adapters.docker_engine.swarm.judgement import (
+    End,
+    Interrupt,
+    Move,
+    Start,
+    Stop,
+    TellRunning,
+    Wait,
+    next_step,
+)
 from flops.adapters.docker_engine.swarm.run_logs import MAX_LINES
-from flops.errors import FlopsError
+from flops.errors import DeploymentRefusedError, FlopsError
 from flops.project.deployment import InstanceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from flops.adapters.docker_engine.container import ContainerSpec
     from flops.adapters.docker_engine.state import Supervised
@@ -37,6 +47,7 @@ log = logging.getLogger(__name__)
 WORKERS: Final = 8
 LOOK_SOON_S: Final = 0.2  # while something is about to start or to end
 LOOK_S: Final = 1.0
+IDLE_LOOK_S: Final = 10.0  # while nothing should run
 RETRY_S: Final = 1.0
 APPEARS_S: Final = 5.0  # how long a swarm may take to make the task of a service
 TAIL_LINES: Final = 40
@@ -44,21 +55,26 @@ TAIL_BYTES: Final = 8192
 ACTIVE: Final = frozenset({InstanceState.SCHEDULED, InstanceState.RUNNING})
 
 
+class Deployments(Protocol):
+    """What has to be known of deployments where their instances are supervised."""
+
+    def settle(self, seen: Seen) -> None:
+        """See to what has to be there whatever is deployed; called whenever learner nodes come or go."""
+
+    def files_of(self, container: ContainerSpec, node: SwarmNode) -> Mapping[str, str]:
+        """The files of an instance on a node; raises OSError where one cannot be read."""
+
+    def elsewhere(self, container: ContainerSpec, seen: Seen) -> ContainerSpec | None:
+        """The same instance on another node, or None where there is none."""
+
+
 class Supervisor:
-    """Supervises while it holds the lock of its installation; until then it waits for it.
+    """Supervises while it holds the lock of its installation; until then it waits for it."""
 
-    ``files`` are what an instance is given on a node. ``place`` gives an instance whose node cannot be used another
-    one, or None where there is none.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        state: SwarmState,
-        files: Callable[[ContainerSpec, SwarmNode], Mapping[str, str]],
-        place: Callable[[ContainerSpec, Seen], ContainerSpec | None],
-    ) -> None:
-        self._cluster, self._state, self._files, self._place = cluster, state, files, place
+    def __init__(self, cluster: Cluster, state: SwarmState, deployments: Deployments) -> None:
+        self._cluster, self._state, self._deployments = cluster, state, deployments
+        self._learners: frozenset[str] | None = None
+        self._next_look = self._next_settling = 0.0
         self._guard, self._wake, self._stopping = threading.Lock(), threading.Event(), threading.Event()
         self._due: dict[str, float] = {}
         self._busy: set[str] = set()
@@ -127,9 +143,10 @@ class Supervisor:
         with self._guard:
             busy = set(self._busy)
         active = {name: state for name, state in self._state.instances().items() if state in ACTIVE}
-        if not active:
+        if not active and time.monotonic() < self._next_look:
             return LOOK_S / 2
-        seen = self._cluster.look()
+        seen, self._next_look = self._cluster.look(), time.monotonic() + IDLE_LOOK_S
+        self._settle(seen)
         is_soon = False
         for instance in active.keys() - busy:
             supervised = self._state.instance(instance)
@@ -139,6 +156,16 @@ class Supervisor:
                 is_starting = supervised.status.state is InstanceState.SCHEDULED and step == Wait()
                 is_soon |= is_starting or isinstance(step, Start)
         return LOOK_SOON_S if is_soon else LOOK_S
+
+    def _settle(self, seen: Seen) -> None:
+        learners = seen.learners()
+        if learners != self._learners and time.monotonic() >= self._next_settling:
+            try:
+                self._deployments.settle(seen)
+                self._learners = learners
+            except DeploymentRefusedError as error:
+                log.warning("a part of FLOps itself cannot be deployed: %s", error)
+                self._next_settling = time.monotonic() + IDLE_LOOK_S
 
     def _hand_on(self, workers: ThreadPoolExecutor, supervised: Supervised, step: Step, seen: Seen) -> None:
         instance = supervised.spec.instance
@@ -175,11 +202,14 @@ class Supervisor:
                 self._start(supervised, seen)
             case Move():
                 self._move(supervised, seen)
+            case Stop():
+                self._cluster.stop(instance)
             case TellRunning(task):
                 told = replace(status, state=InstanceState.RUNNING, run=task.id, exit_code=None, reason="")
                 self._state.record(instance, told)
             case Interrupt(task, reason):
-                self._keep_log(instance, task)
+                if not seen.is_lost(task):
+                    self._keep_log(instance, task)
                 again = replace(status, state=InstanceState.SCHEDULED, reason=reason, exit_code=None, ended_run=task.id)
                 self._due[instance] = time.monotonic() + LOOK_S
                 self._state.record(instance, again)
@@ -194,7 +224,7 @@ class Supervisor:
         if node is None:
             return
         try:
-            self._cluster.run(spec, self._files(spec, node), node)
+            self._cluster.run(spec, self._deployments.files_of(spec, node), node)
         except OSError as error:
             self._refuse(supervised, f"{error.filename}: {(error.strerror or str(error)).lower()}", seen)
         except EngineRefusedError as error:
@@ -204,7 +234,7 @@ class Supervisor:
             self._cluster.remove(spec.instance)
 
     def _move(self, supervised: Supervised, seen: Seen) -> None:
-        moved = self._place(supervised.spec, seen)
+        moved = self._deployments.elsewhere(supervised.spec, seen)
         if moved is not None:
             log.info("%s moves from node %s to node %s", moved.instance, supervised.spec.node, moved.node)
             self._state.change_spec(moved)
@@ -221,6 +251,9 @@ class Supervisor:
             if task.id == ending.run:
                 text = self._keep_log(instance, task)
                 before = replace(before, runs_in_a_row=0) if task.lasted_s > STABLE_AFTER_S else before
+        if supervised.spec.port and any(sign in ending.reason for sign in PORT_TAKEN):
+            port = choose_port(self._state.ports())
+            self._state.change_spec(replace(supervised.spec, port=port))
         status = ending.after(before, supervised.spec.max_restarts)
         self._due[instance] = time.monotonic() + wait_s(status.runs_in_a_row)
         self._state.record(instance, status, "" if status.state is InstanceState.COMPLETED else _tail(text))

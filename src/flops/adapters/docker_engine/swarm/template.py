@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from docker.types import (
@@ -17,8 +18,9 @@ from docker.types import (
     UpdateConfig,
 )
 
-from flops.adapters.docker_engine.container import HOME, SERVICE_GRACE_S, USER_ID
+from flops.adapters.docker_engine.container import BUILD_DIRECTORY, HOME, SERVICE_GRACE_S, USER_ID
 from flops.adapters.docker_engine.swarm.members import PARKED
+from flops.project.deployment import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,14 +40,25 @@ _READ_ONLY: Final = 0o400
 UPDATES: Final = UpdateConfig(parallelism=0, monitor=_SECOND_NS // 2, failure_action="continue", order="stop-first")
 
 
-def task_template(  # noqa: PLR0913  all that a run consists of
-    spec: ContainerSpec,
-    files: Sequence[Any],
-    node: SwarmNode,
-    *,
-    volume: str,
-    labels: Mapping[str, str],
-    network: str,
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """What ties a run to its installation: the name of its volume, the network, the labels."""
+
+    volume: str
+    network: str
+    labels: Mapping[str, str]
+
+    def mounts(self, spec: ContainerSpec) -> list[Any]:
+        """What a run can write to; builders on a node share what they have downloaded and installed."""
+        volumes = {HOME: self.volume}
+        if spec.is_builder:
+            volumes[BUILD_DIRECTORY] = f"{self.network}-build"
+        kept = [Mount(place, name, type="volume", labels=dict(self.labels)) for place, name in volumes.items()]
+        return [*kept, Mount("/tmp", None, type="tmpfs", tmpfs_mode=0o1777)]  # noqa: S108  the container's own
+
+
+def task_template(
+    spec: ContainerSpec, files: Sequence[Any], node: SwarmNode, *, installation: Belonging
 ) -> dict[str, Any]:
     """One run of an instance on a node. The swarm starts nothing again by itself."""
     container = SwarmContainer(
@@ -53,11 +66,8 @@ def task_template(  # noqa: PLR0913  all that a run consists of
         args=list(spec.command) or None,
         env=dict(spec.environment),
         user=f"{USER_ID}:{USER_ID}",
-        labels={**spec.all_labels(), **labels},
-        mounts=[
-            Mount(HOME, volume, type="volume", labels=dict(labels)),
-            Mount("/tmp", None, type="tmpfs", tmpfs_mode=0o1777),  # noqa: S108  the container's own
-        ],
+        labels={**spec.all_labels(), **installation.labels},
+        mounts=installation.mounts(spec),
         stop_grace_period=SERVICE_GRACE_S * _SECOND_NS,
         secrets=list(files),
         read_only=True,
@@ -70,7 +80,7 @@ def task_template(  # noqa: PLR0913  all that a run consists of
         restart_policy={"Condition": "none"},
         placement=Placement(constraints=[f"node.id=={node.id}"]),
         log_driver={"Name": "json-file", "Options": {"max-size": "5m", "max-file": "2"}},
-        networks=[NetworkAttachmentConfig(network)],
+        networks=[NetworkAttachmentConfig(installation.network)],
     )
     return made
 
@@ -78,6 +88,14 @@ def task_template(  # noqa: PLR0913  all that a run consists of
 def parked(template: Mapping[str, Any]) -> dict[str, Any]:
     """The same run for no node at all."""
     return {**template, "Placement": Placement(constraints=[PARKED])}
+
+
+def endpoint(spec: ContainerSpec) -> dict[str, Any]:
+    """How an instance is reached: by its name within the network, and what users call at its node, too."""
+    if not spec.port or spec.labels["role"] == Role.DATA:
+        return {"Mode": "dnsrr"}
+    port = {"Protocol": "tcp", "TargetPort": spec.port, "PublishedPort": spec.port, "PublishMode": "host"}
+    return {"Mode": "dnsrr", "Ports": [port]}
 
 
 def replicated() -> Any:  # noqa: ANN401  the SDK has no types

@@ -17,6 +17,7 @@ from flops.adapters.docker_engine.swarm.judgement import (
     Move,
     Start,
     Step,
+    Stop,
     TellRunning,
     Wait,
     next_step,
@@ -36,7 +37,7 @@ DUE = Status(InstanceState.SCHEDULED, run="t1", ended_run="t1")
 def task(state: str, **fields: Any) -> Task:  # noqa: ANN401  any field of a task
     known: dict[str, Any] = {
         "id": "t1", "instance": "observ.0", "deployment": "1", "node_id": "n1", "reason": "", "exit_code": None,
-        "created": 1.0, "changed": 2.0, "is_parked": False,
+        "created": 1.0, "changed": 2.0, "is_parked": False, "is_wanted": True,
     }  # fmt: skip
     return Task(**{**known, "state": state, **fields})
 
@@ -99,8 +100,13 @@ def test_who_was_stopped_from_outside_has_not_crashed(ended: Task) -> None:
 
 
 def test_the_next_run_begins_once_the_former_has_ended() -> None:
-    assert step(DUE, task("running", exit_code=0)) == Wait()
+    assert step(DUE, task("running", exit_code=0, is_wanted=False)) == Wait()
     assert step(DUE, task("shutdown", exit_code=0)) == Start()
+
+
+def test_a_run_that_is_over_is_stopped_where_the_swarm_does_not_know_that() -> None:
+    assert step(DUE, task("running", exit_code=0)) == Stop()
+    assert step(DUE, task("running", exit_code=0), spec=HELD) == Stop()
 
 
 def test_a_node_that_does_not_answer_is_told() -> None:
@@ -118,7 +124,6 @@ def test_what_is_bound_waits_for_its_node() -> None:
         found = step(DUE, task("shutdown", exit_code=0), spec=HELD, node=node)
         assert isinstance(found, Wait)
         assert "'north'" in found.reason
-    assert step(DUE, task("running", exit_code=0), spec=HELD) == Wait()
 
 
 def test_why_no_node_takes_a_task_is_told() -> None:
