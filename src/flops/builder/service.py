@@ -58,11 +58,13 @@ class _Builder:
             "actors" if self._config["purpose"] == "actors" else "trained-model"
         )
         self._step = ""
+        self._steps: list[str] = []
 
     def build(self) -> None:
         begun = time.monotonic()
         images, steps, make = self._plan()
-        self._context.events.publish(BuildStarted(images=images, steps=[*steps]))
+        self._steps = [str(step) for step in steps]
+        self._context.events.publish(BuildStarted(images=images, steps=self._steps))
         try:
             built = make()
         except StoppingError:
@@ -119,12 +121,18 @@ class _Builder:
         if self._context.stopping.is_set():
             raise StoppingError
         self._step = str(step.name)
+        number = self._steps.index(self._step) + 1 if self._step in self._steps else 0
+        place = {"number": number, "steps": len(self._steps)}
         if step.duration_s is None:
-            self._context.events.publish(BuildStepStarted(step=self._step))
+            self._context.events.publish(BuildStepStarted(step=self._step, **place))
             return
         self._context.events.publish(
             BuildStepFinished(
-                step=self._step, duration_s=step.duration_s, size_bytes=step.size_bytes, detail=step.detail[:MAX_TEXT]
+                step=self._step,
+                duration_s=step.duration_s,
+                size_bytes=step.size_bytes,
+                detail=step.detail[:MAX_TEXT],
+                **place,
             )
         )
 

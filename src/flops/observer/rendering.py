@@ -213,9 +213,10 @@ def _failure(what: str, event: e.Failure, severity: Severity = "error") -> Line:
 
 def _step(event: e.BuildStepFinished) -> str:
     what = STEPS.get(event.step, ("", f"Build step {event.step} is done"))[1]
+    number = f"step {event.number} of {event.steps}, " if event.steps else ""
     size = f", {_size(event.size_bytes)}" if event.size_bytes else ""
     detail = f": {event.detail}" if event.detail else ""
-    return f"{what} ({event.duration_s:.1f} s{size}){detail.rstrip('.')}."
+    return f"{what} ({number}{event.duration_s:.1f} s{size}){detail.rstrip('.')}."
 
 
 def _built(event: e.ImageBuilt) -> str:

@@ -293,10 +293,12 @@ class BuildStarted(Event):
 
 
 class BuildStepStarted(Event):
-    """A build step has begun."""
+    """A build step has begun: the ``number``-th of ``steps`` (0: unknown)."""
 
     type = "build.step-started"
     step: str
+    number: int = 0
+    steps: int = 0
 
 
 class BuildStepFinished(Event):
@@ -307,6 +309,8 @@ class BuildStepFinished(Event):
     duration_s: float
     size_bytes: int | None = None
     detail: Text = ""
+    number: int = 0
+    steps: int = 0
 
 
 class ImageBuilt(Event):

@@ -158,6 +158,8 @@ def test_a_build_tells_every_step_and_every_image(make_context: MakeContext, eve
         "duration_s": 0.5,
         "size_bytes": 100,
         "detail": "as told",
+        "number": 1,
+        "steps": 2,
     }
 
 

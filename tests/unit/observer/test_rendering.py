@@ -33,6 +33,10 @@ def text_of(event: e.Event, *, verbose: bool = False) -> str:
             "Resolved the dependencies (2.8 s): Python 3.11.7, 63 packages.",
         ),
         (e.BuildStepFinished(step="clone", duration_s=0.1, size_bytes=3500), "Cloned the repository (0.1 s, 3.5 kB)."),
+        (
+            e.BuildStepFinished(step="push", duration_s=1.24, size_bytes=207_459_536, number=7, steps=7),
+            "Pushed to the registry (step 7 of 7, 1.2 s, 207.5 MB).",
+        ),
         (e.BuildStepFinished(step="polish", duration_s=1), "Build step polish is done (1.0 s)."),
         (
             e.ImageBuilt(image=f"local/digits/learner:{'0123456789' * 4}", size_bytes=450_700_000, duration_s=1),
