@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +20,12 @@ from tests.servers.base_image import BASE_IMAGES, own_python, push_bases
 from tests.servers.registry import PASSWORD, free_port, registry, unpack
 
 from flops.adapters.git import GitRepositories
+from flops.adapters.images.environments import COMPLETE
 from flops.adapters.images.oci import OciImageBuilder, OciPlan, OciRegistry
+from flops.adapters.images.oci.builder import KEEP_S
 from flops.adapters.images.oci.client import RegistryClient
 from flops.adapters.images.oci.platforms import own_platform
-from flops.errors import BuildFailedError
+from flops.errors import BuildFailedError, StoppingError
 from flops.ports import ActorImages
 from flops.project.images import AGGREGATOR, LEARNER, actor_image, trained_model_image
 from flops.registry_access import RegistryAccess
@@ -119,6 +124,22 @@ def test_what_the_registry_has_is_not_sent_again(process: RegistryProcess, home:
         assert steps["install learner environment"].detail == "reused"
 
 
+def test_an_environment_that_nobody_asks_for_goes_after_a_while(
+    process: RegistryProcess, home: Path, tmp_path: Path
+) -> None:
+    plan, source = OciPlan(process.access, BASE_IMAGES, home), tmp_path / "source"
+    build(plan, order_for(str(source), make_repository(source, TINY)))
+    (used, *_) = home.glob(f"envs/[!.]*/{COMPLETE}")
+    for name, age_s in (("stale", KEEP_S + 60), ("fresh", KEEP_S - 60)):
+        marker = home / "envs" / name / COMPLETE
+        marker.parent.mkdir()
+        marker.touch()
+        os.utime(marker, (time.time() - age_s,) * 2)
+    build(plan, order_for(str(source), commit_files(source, {"another.py": "z = 3\n"})))
+    assert {path.name for path in home.glob("envs/[!.]*")} >= {used.parent.name, "fresh"}
+    assert not (home / "envs" / "stale").exists()
+
+
 def test_a_layer_that_the_registry_has_lost_is_made_again(process: RegistryProcess, home: Path, tmp_path: Path) -> None:
     plan, source = OciPlan(process.access, BASE_IMAGES, home), tmp_path / "source"
     order = order_for(str(source), make_repository(source, TINY))
@@ -162,6 +183,23 @@ def test_a_registry_that_stays_away_fails_the_build(tmp_path: Path) -> None:
     assert caught.value.retryable
     assert "refused" in caught.value.reason
     assert "FLOPS_REGISTRY_URL" in caught.value.remedy
+
+
+def test_a_build_that_is_stopped_while_it_pushes_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    order = order_for(str(tmp_path / "source"), make_repository(tmp_path / "source", TINY))
+    stopping = threading.Event()
+
+    def report(step: BuildStep) -> None:
+        if step.name == "push":
+            stopping.set()
+
+    with registry(tmp_path / "registry") as empty:
+        push_bases(empty.access, tmp_path, python=own_python())
+        plan = OciPlan(empty.access, BASE_IMAGES, home)
+        with pytest.raises(StoppingError):
+            OciImageBuilder(plan, GitRepositories(), stopping=stopping).build_actors(order, report, lambda *_: None)
+        assert OciRegistry(empty.access).images() == []
+    assert not list(home.glob("building/[!.]*"))
 
 
 def test_a_build_that_is_killed_while_it_pushes_leaves_nothing_that_counts(home: Path, tmp_path: Path) -> None:

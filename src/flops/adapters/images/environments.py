@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -82,6 +84,7 @@ def provide_environment(
     while True:
         file_lock.acquire(shared=True)
         if marker.exists():
+            os.utime(marker)  # so that it is known when it was last used
             return Environment(digest, int(marker.read_text("utf-8")), was_there)
         file_lock.acquire(shared=False)
         if not marker.exists():
@@ -105,6 +108,13 @@ def remove_unused_environment(environments: Path, digest: str, is_used: Callable
         if lock.try_acquire(shared=False) and not is_used():
             (environments / digest / COMPLETE).unlink(missing_ok=True)
             remove_tree(environments / digest)
+
+
+def remove_stale_environments(environments: Path, unused_s: float) -> None:
+    """Remove what no build has used for so long, where images do not need it."""
+    for marker in environments.glob(f"[!.]*/{COMPLETE}"):
+        if time.time() - marker.stat().st_mtime > unused_s:
+            remove_unused_environment(environments, marker.parent.name, lambda: False)
 
 
 def _install(directory: Path, interpreter: Interpreter, lock: str, uv: Uv) -> None:

@@ -6,8 +6,9 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from flops.adapters.images.environments import remove_stale_environments
 from flops.adapters.images.oci.actor_images import ActorAssembly
 from flops.adapters.images.oci.bases import Bases
 from flops.adapters.images.oci.client import INDEXES, RegistryClient
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from flops.project.images import ImageReference
     from flops.registry_access import RegistryAccess
     from flops.retries import Retries
+
+
+KEEP_S: Final = 30 * 24 * 3600.0  # an environment that nobody has asked for meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class OciImageBuilder:
         with ExitStack() as held, self._workplace(next(iter(references.values())), progress) as place:
             missing = {actor: image for actor, image in references.items() if not self._exists(image, progress)}
             if missing:
+                remove_stale_environments(self._directory / "envs", KEEP_S)
                 uv = Uv(place, self._environment, self._stopping, progress.insist)
                 steps = Preparation(
                     order, self._directory / "envs", self._repositories, uv, place, progress, warn, held
