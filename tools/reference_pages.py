@@ -31,6 +31,7 @@ EXIT_CODES: Final = {
     errors.EXIT_DENIED: ("EXIT_DENIED", "Credentials were refused."),
     errors.EXIT_NOT_FOUND: ("EXIT_NOT_FOUND", "What was named does not exist."),
     errors.EXIT_INTERRUPTED: ("EXIT_INTERRUPTED", "Interrupted with Ctrl-C; a project that was watched goes on."),
+    errors.EXIT_TERMINATED: ("EXIT_TERMINATED", "A service in a container was asked to end before it was done."),
 }
 
 
