@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.servers.registry import free_port
 
 from flops.adapters.sqlite_store import SqliteStore
 from flops.bootstrap import adapters, installation
@@ -138,6 +139,13 @@ def test_images_that_cannot_be_kept_are_found(diagnose: Callable[[], Levels], tm
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "images").touch()
     assert "registry" in subjects(diagnose()["fault"])
+
+
+def test_a_registry_that_cannot_be_reached_is_found(
+    diagnose: Callable[[], Levels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOPS_REGISTRY_URL", f"http://127.0.0.1:{free_port()}")
+    assert any(subject == "registry" and "refused" in found for subject, found in diagnose()["fault"])
 
 
 def test_a_home_that_nobody_can_write_to_is_found(
