@@ -29,7 +29,9 @@ INDEX: Final = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 INDEXES: Final = frozenset({INDEX, DOCKER_INDEX})
-TIMEOUTS_S: Final = (10.0, 120.0)  # to connect, and between two pieces of an answer
+CONNECT_S: Final = 10.0
+ANSWER_S: Final = 30.0
+CHECK_S: Final = 300.0  # what was sent is digested before it is acknowledged
 PAGE: Final = 1000
 PIECE_BYTES: Final = 1024 * 1024
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024  # what registries take as a manifest
@@ -166,10 +168,10 @@ class RegistryClient:
         return self._send("GET", url, headers, params=params)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:  # noqa: ANN401
-        verify = self._access.ca_file or True
+        verify, timeouts_s = self._access.ca_file or True, (CONNECT_S, CHECK_S if method == "PUT" else ANSWER_S)
         try:
             return self._session.request(
-                method, url, headers=headers, timeout=TIMEOUTS_S, verify=verify, auth=_as_they_are, **options
+                method, url, headers=headers, timeout=timeouts_s, verify=verify, auth=_as_they_are, **options
             )
         except (requests.RequestException, OSError) as error:
             raise self._unavailable(_reason(error)) from error
