@@ -103,17 +103,16 @@ class Preparation:
     def resolve(self, choose: Callable[[str], Sequence[Choice]]) -> list[Target]:
         """Find the exact packages for each of the interpreters that ``choose`` finds for a version specifier."""
         with self.progress.step(BuildStepName.RESOLVE) as done:
-            targets = [self._target(choice) for choice in choose(self._dependencies.python)]
+            choices = choose(self._dependencies.python)
+            self._warn_of_other_pythons(choices)
+            targets = [self._target(choice.interpreter) for choice in choices]
             first = targets[0]
-            packages = (
-                f"{len(versions_in(first.resolution.aggregator))} packages{', as before' if first.is_known else ''}"
-            )
-            done.detail = f"Python {first.interpreter.version}, {packages}"
+            packages = f"{len(versions_in(first.resolution.aggregator))} packages"
+            before = ", as before" if all(target.is_known for target in targets) else ""
+            done.detail = f"Python {first.interpreter.version}, {packages}{before}"
         return targets
 
-    def _target(self, choice: Choice) -> Target:
-        self._warn_of_other_python(choice)
-        interpreter = choice.interpreter
+    def _target(self, interpreter: Interpreter) -> Target:
         memory = ResolutionMemory(self.environments)
         question = question_of(self._dependencies, interpreter)
         known = memory.recall(question, interpreter)
@@ -146,12 +145,13 @@ class Preparation:
         self.repositories.clone(self.order.url, self.order.commit, private_directory(fresh))
         return fresh
 
-    def _warn_of_other_python(self, choice: Choice) -> None:
-        if not choice.is_exact:
-            wanted, used = self._dependencies.python, choice.interpreter.version
+    def _warn_of_other_pythons(self, choices: Sequence[Choice]) -> None:
+        """Warn once of each Python that is not the one asked for, however many platforms have it."""
+        inexact = {choice.interpreter.version: choice for choice in choices if not choice.is_exact}
+        for used, choice in inexact.items():
             self.warn(
-                f"{self._dependencies.file} asks for Python {wanted}, which {choice.place} does not have; "
-                f"Python {used} is used instead.",
+                f"{self._dependencies.file} asks for Python {self._dependencies.python}, which {choice.place} does "
+                f"not have; Python {used} is used instead.",
                 f"If the code depends on it, {choice.remedy}.",
             )
 
