@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from tests.servers.pulled import PulledServer, why_not
 
 from flops.adapters import embedded_broker
 from flops.adapters.memory_bus import MemoryBroker, MemoryBus
@@ -19,10 +22,11 @@ from flops.settings import MIB, BrokerAccess, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from flops.ports import Bus
 
+ROOT = Path(__file__).parents[1]
+DATA = "/mosquitto/data:rw"
 READY_S = 20.0
 CALL_S = 10.0
 STOP_S = 10.0
@@ -131,11 +135,39 @@ class BrokerProcess:
         opened._socket.shutdown(socket.SHUT_RDWR)
 
 
+class PulledBroker(BrokerProcess):
+    """Mosquitto from its image, as compose.yaml would start it."""
+
+    def __init__(self, home: Path, *, protocol: str | None = None) -> None:
+        super().__init__(home, "mosquitto", protocol=protocol)
+        (secrets := home / "secrets").mkdir()
+        subprocess.run([sys.executable, str(ROOT / "services" / "credentials.py"), str(secrets)], check=True)
+        (data := home / "data").mkdir(mode=0o777)
+        data.chmod(0o777)
+        volumes = {ROOT / "broker": "/mosquitto/config", secrets / "broker": "/mosquitto/secrets", data: DATA}
+        self._server = PulledServer("broker", 1883, volumes=volumes)
+        self._password = (secrets / "user" / "broker-flops").read_text("utf-8")
+        self.stop, self.kill = self._server.stop, self._server.kill  # type: ignore[method-assign]
+
+    @property
+    def access(self) -> BrokerAccess:
+        url = f"mqtt://127.0.0.1:{self._server.port}"
+        return BrokerAccess(url, "flops", self._password, protocol=self._protocol or "5")
+
+    def start(self) -> None:
+        self._server.start()
+        embedded_broker.wait_until_ready(self.access, READY_S)
+
+
 def start_mosquitto(home: Path, *, protocol: str | None = None) -> BrokerProcess:
-    """A real Mosquitto with the project's own configuration; skips where none is installed."""
-    if not embedded_broker.find_mosquitto():
-        pytest.skip("Mosquitto is not installed")
-    broker = BrokerProcess(home, "mosquitto", protocol=protocol)
+    """A real Mosquitto with the project's own configuration; skips where there is none."""
+    broker: BrokerProcess
+    if embedded_broker.find_mosquitto():
+        broker = BrokerProcess(home, "mosquitto", protocol=protocol)
+    elif reason := why_not("broker"):
+        pytest.skip(f"Mosquitto is not installed, and {reason}")
+    else:
+        broker = PulledBroker(home, protocol=protocol)
     broker.start()
     return broker
 

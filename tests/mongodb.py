@@ -20,6 +20,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from tests.brokers import wait_until
+from tests.servers.pulled import PulledServer, free_port, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,17 @@ class MongoDb(Protocol):
     url: str
 
 
+class OwnMongoDb(MongoDb, Protocol):
+    """A server of this test run's own."""
+
+    port: int
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None:
+        """End it without letting it save anything."""
+
+
 @dataclass
 class GivenServer:
     """The server that ``FLOPS_TEST_MONGODB_URL`` names; it cannot be killed."""
@@ -45,14 +57,14 @@ class GivenServer:
 
 
 class ServerProcess:
-    """A server of this test run's own."""
+    """One that is installed or built here."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, program: str) -> None:
         directory.mkdir(exist_ok=True)
         self._log = directory / "server.log"
         self.port = free_port()
         self.url = f"mongodb://127.0.0.1:{self.port}/"
-        self._command = _command(directory, self.port)
+        self._command = _command(program, directory, self.port)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -68,9 +80,29 @@ class ServerProcess:
             self._process = None
 
 
-def start_server(directory: Path) -> ServerProcess:
+class PulledMongoDb:
+    """One from its image."""
+
+    def __init__(self) -> None:
+        self._server = PulledServer("mongodb", 27017)
+        self.port, self.kill = self._server.port, self._server.kill
+        self.url = f"mongodb://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        self._server.start()
+        wait_until(lambda: answers(self.url), READY_S, self._server.output)
+
+
+def start_server(directory: Path) -> OwnMongoDb:
     """A real server that a test may kill; where there is none, skips, or fails where CI should have made one."""
-    server = ServerProcess(directory)
+    server: OwnMongoDb
+    if program := find_program():
+        server = ServerProcess(directory, program)
+    elif reason := why_not("mongodb"):
+        reason = f"no mongod is installed, FerretDB is not built (run {SOURCES / 'build.sh'}), and {reason}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    else:
+        server = PulledMongoDb()
     server.start()
     return server
 
@@ -107,21 +139,16 @@ def answers(url: str) -> bool:
         return True
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _command(directory: Path, port: int) -> list[str]:
-    if mongod := shutil.which("mongod"):
-        return [mongod, "--dbpath", str(directory), "--port", str(port), "--bind_ip", "127.0.0.1"]
+def find_program() -> str:
+    """A server that can be run here; empty if there is none."""
     ferretdb = _ferretdb()
-    if not ferretdb.exists():
-        reason = f"no mongod is installed and FerretDB is not built: run {SOURCES / 'build.sh'}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return [str(ferretdb), f"127.0.0.1:{port}", str(directory)]
+    return shutil.which("mongod") or (str(ferretdb) if ferretdb.exists() else "")
+
+
+def _command(program: str, directory: Path, port: int) -> list[str]:
+    if Path(program).name == "mongod":
+        return [program, "--dbpath", str(directory), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    return [program, f"127.0.0.1:{port}", str(directory)]
 
 
 def _ferretdb() -> Path:

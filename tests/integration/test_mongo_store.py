@@ -7,12 +7,13 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pymongo import MongoClient
 from tests.brokers import wait_until
-from tests.mongodb import GivenServer, ServerProcess, WireTap, drop_database, free_port, new_database, start_server
+from tests.mongodb import GivenServer, WireTap, drop_database, new_database, start_server
+from tests.servers.pulled import free_port
 
 from flops.adapters.mongo_store import MongoStore
 from flops.adapters.mongo_store.schema import MIGRATIONS, migrate
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.mongodb import MongoDb
+    from tests.mongodb import MongoDb, OwnMongoDb
 
 ID = "0123456789abcdef01234567"
 ME = "manager-1"
@@ -39,8 +40,7 @@ STEPPED_DOWN = [(10107, "NotWritablePrimary"), (189, "PrimarySteppedDown"), (116
 def tap(mongodb: MongoDb) -> Iterator[WireTap]:
     if isinstance(mongodb, GivenServer):
         pytest.skip("the wire is only tapped between a store and a server of the tests' own")
-    assert isinstance(mongodb, ServerProcess)
-    with closing(WireTap(mongodb.port)) as made:
+    with closing(WireTap(cast("OwnMongoDb", mongodb).port)) as made:
         yield made
 
 

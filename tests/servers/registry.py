@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,7 @@ import psutil
 import pytest
 import requests
 from tests.brokers import wait_until
+from tests.servers.pulled import PulledServer, free_port, why_not
 
 from flops.adapters.images.oci.client import MANIFEST, RegistryClient
 from flops.adapters.images.oci.image import Document
@@ -40,9 +40,11 @@ class RegistryProcess:
     def __init__(self, directory: Path, *, change: Callable[[str], str] = str) -> None:
         self.directory, self._port = directory, free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._pulled: PulledServer | None = None
         self._inside: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "htpasswd").write_text(HTPASSWD)
+        self._is_installed = shutil.which(PROGRAM) is not None
         (directory / "config.yml").write_text(change(self._settings()))
         self.access = RegistryAccess(f"http://127.0.0.1:{self._port}", USERNAME, PASSWORD)
 
@@ -56,16 +58,32 @@ class RegistryProcess:
         return replace(self.access, url=f"{self.access.url}/{namespace}")
 
     def start(self) -> None:
-        if shutil.which(PROGRAM) is None:
-            reason = f"a registry needs {PROGRAM} (Debian: docker-registry)"
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        if self._is_installed:
+            self._start_program()
+        else:
+            self._start_pulled()
+
+    def _start_program(self) -> None:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "serve", str(self.directory / "config.yml")], stdout=log, stderr=log
             )
         wait_until(self._answers, READY_S, lambda: (self.directory / "log").read_text()[-2000:])
 
+    def _start_pulled(self) -> None:
+        if reason := why_not("registry"):
+            reason = f"a registry needs {PROGRAM} (Debian: docker-registry), or its image: {reason}"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        if self._pulled is None:
+            command = f"serve {self.directory}/config.yml"
+            volumes = {self.directory: f"{self.directory}:rw"}
+            self._pulled = PulledServer("registry", self._port, port=self._port, volumes=volumes, command=command)
+        self._pulled.start()
+        wait_until(self._answers, READY_S, self._pulled.output)
+
     def stop(self) -> None:
+        if self._pulled is not None:
+            self._pulled.stop()
         for process in filter(None, (self._process, self._inside)):
             for child in psutil.Process(process.pid).children():  # what nsenter waits for
                 child.terminate()
@@ -101,16 +119,10 @@ log: {{level: warn}}
 storage:
   filesystem: {{rootdirectory: {self.directory}/images}}
   delete: {{enabled: true}}
-http: {{addr: "127.0.0.1:{self._port}"}}
+http: {{addr: "{"127.0.0.1" if self._is_installed else ""}:{self._port}"}}
 auth:
   htpasswd: {{realm: tests, path: {self.directory}/htpasswd}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def put_image(access: RegistryAccess, image: str) -> None:

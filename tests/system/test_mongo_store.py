@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from tests.mongodb import ServerProcess, drop_database, new_database, start_server
+from tests.mongodb import OwnMongoDb, drop_database, new_database, start_server
 from tests.system.installation import Installation
 from tests.system.rehearsal import Rehearsal, Stage, put_rows, slow_git, until
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnMongoDb]:
     """The server of the store."""
     started = start_server(tmp_path_factory.mktemp("server"))
     yield started
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def remembering(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def remembering(server: OwnMongoDb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation that keeps its projects there, in a database of its own."""
     directory, url = tmp_path_factory.mktemp("remembering"), new_database(server)
     settings = {"FLOPS_STORE_URL": url, "FLOPS_MANAGERS": "2", "FLOPS_MANAGER_LEASE_S": str(LEASE_S)}
@@ -68,7 +68,7 @@ def test_a_project_from_its_request_to_its_end(remembering: Installation, rehear
 
 
 def test_the_server_is_killed_during_a_training(
-    remembering: Installation, server: ServerProcess, rehearsing: Rehearsing, stage: Stage
+    remembering: Installation, server: OwnMongoDb, rehearsing: Rehearsing, stage: Stage
 ) -> None:
     stage.set_up().hold(2)
     project = rehearsing(remembering, stage.sla(rounds=3))
@@ -81,7 +81,7 @@ def test_the_server_is_killed_during_a_training(
 
 
 def test_the_server_is_away_for_longer_than_a_lease(
-    remembering: Installation, server: ServerProcess, rehearsing: Rehearsing, stage: Stage
+    remembering: Installation, server: OwnMongoDb, rehearsing: Rehearsing, stage: Stage
 ) -> None:
     stage.set_up().hold("clone")
     project = rehearsing(remembering, stage.sla(rounds=2, ml_repo_url=stage.slow_url))
@@ -98,7 +98,7 @@ def test_the_server_is_away_for_longer_than_a_lease(
 
 
 def test_a_manager_dies_and_the_server_with_it(
-    remembering: Installation, server: ServerProcess, rehearsing: Rehearsing, stage: Stage
+    remembering: Installation, server: OwnMongoDb, rehearsing: Rehearsing, stage: Stage
 ) -> None:
     stage.set_up().hold(2)
     project = rehearsing(remembering, stage.sla(rounds=3))

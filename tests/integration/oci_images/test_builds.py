@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from tests.ml_repositories import TINY, commit_files, make_repository
 from tests.servers.base_image import BASE_IMAGES, own_python, push_bases
-from tests.servers.registry import PASSWORD, free_port, registry, unpack
+from tests.servers.pulled import free_port
+from tests.servers.registry import PASSWORD, registry, unpack
 
 from flops.adapters.git import GitRepositories
 from flops.adapters.images.environments import COMPLETE

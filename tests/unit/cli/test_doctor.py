@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.servers.registry import free_port
+from tests.servers.pulled import free_port
 
 from flops.adapters.sqlite_store import SqliteStore
 from flops.bootstrap import adapters, installation
