@@ -20,6 +20,7 @@ from flops.wire.envelope import decode_envelope
 from flops.wire.events import MockDataFailed, MockDataProvided, ServiceCrashed
 from flops.wire.requests import ListData, ProvideMockData
 from flops.wire.sla import MockDataSla, parse_mock_data_sla
+from flops.wire.training_data import ADDRESS_FILE
 
 if TYPE_CHECKING:
     from flops.ports import Subscription
@@ -106,7 +107,8 @@ def put(tag: str, file: Path, node: str, name: str, *, as_json: bool) -> None:
     chosen = node or next(iter(nodes), "")
     if chosen not in nodes:
         raise NotFoundError("learner node", chosen, remedy=did_you_mean(chosen, nodes))
-    if not installation.is_up(settings):
+    is_announced = (settings.node_directory(chosen) / ADDRESS_FILE).is_file()
+    if not is_announced and not installation.is_up(settings):
         raise NotStartedError(str(settings.home))
     table, name = read_file(file), name or partition_name_of(file.stem)
     there = adapters.training_data(settings)(chosen)

@@ -197,6 +197,14 @@ def test_who_takes_more_memory_than_it_may_is_not_started_again(orchestrator: Do
     assert failed.reason == "used more than 16 MB of memory"
 
 
+def test_storage_that_the_engine_cannot_limit_is_told(
+    orchestrator: DockerOrchestrator, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = deploy(orchestrator, OBEDIENT, resources=Resources(storage_mb=10))
+    wait_for(orchestrator, name, InstanceState.RUNNING)
+    assert f"the storage of {name}.0 is not limited to 10 MB" in caplog.text
+
+
 def test_what_cannot_be_started_fails_with_the_reason(home: Path, engine: EngineProcess) -> None:
     with containers(home, engine, credentials={"FLOPS_BROKER_CA_FILE": "/no/such/certificate"}) as orchestrator:
         name = deploy(orchestrator, "true", max_restarts=3)

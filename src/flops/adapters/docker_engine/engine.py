@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from docker.errors import APIError, NotFound
-from docker.types import LogConfig, Mount
+from docker.types import DriverConfig, LogConfig, Mount
 
 from flops.adapters.docker_engine.connection import EngineConnection, EngineRefusedError
 from flops.adapters.docker_engine.container import (
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
     from flops.adapters.docker_engine.container import Container, ContainerEvent, ContainerSpec
     from flops.adapters.docker_engine.images import Images
 
+log = logging.getLogger(__name__)
+
 MIB: Final = 1024 * 1024
 LEAST_MEMORY_MB: Final = 6  # the engine refuses less
 MAX_PROCESSES: Final = 512
+NO_QUOTA: Final = "no quota support"
 _EVENTS: Final = ("start", "kill", "die", "oom", "destroy")
 _LOOPBACK: Final = "127.0.0.1"
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  only where the user wants it
@@ -95,11 +99,24 @@ class Engine:
             EngineRefusedError: with the engine's reason.
         """
         gateway = self._ensure_network()
-        name = self.name_of(spec.instance)
+        try:
+            self._create(spec, gateway, spec.limits.storage_mb)
+        except EngineRefusedError as error:
+            if not spec.limits.storage_mb or NO_QUOTA not in str(error):
+                raise
+            log.warning(
+                "the storage of %s is not limited to %d MB: volumes of this Docker Engine cannot be, as they can on XFS"
+                " mounted with 'pquota'",
+                spec.instance,
+                spec.limits.storage_mb,
+            )
+            self._create(spec, gateway, 0)
+
+    def _create(self, spec: ContainerSpec, gateway: str, storage_mb: int) -> None:
         with self._connection.explained():
             api = self._connection.api()
             host_config = api.create_host_config(
-                mounts=self._mounts(spec),
+                mounts=self._mounts(spec, storage_mb),
                 network_mode=self.network,
                 port_bindings=self._published(spec, gateway),
                 extra_hosts={LOOPBACK_HOST: gateway},
@@ -116,7 +133,7 @@ class Engine:
                 api.create_container(
                     spec.image,
                     list(spec.command) or None,
-                    name=name,
+                    name=self.name_of(spec.instance),
                     user=f"{USER_ID}:{USER_ID}",
                     environment=dict(spec.environment),
                     ports=[spec.port] if spec.port else None,
@@ -221,12 +238,14 @@ class Engine:
             gateway: str = found["IPAM"]["Config"][0]["Gateway"]
             return gateway
 
-    def _mounts(self, spec: ContainerSpec) -> list[Mount]:
+    def _mounts(self, spec: ContainerSpec, storage_mb: int) -> list[Mount]:
         """A container's own volume, and for builders the one that keeps what they can use again."""
-        volumes = {HOME: self.name_of(spec.instance)}
+        limit = DriverConfig("local", {"size": f"{storage_mb}m"}) if storage_mb else None
+        name, labels = self.name_of(spec.instance), self._labels()
+        mounts = [Mount(HOME, name, type="volume", labels=labels, driver_config=limit)]
         if spec.is_builder:
-            volumes[BUILD_DIRECTORY] = self.name_of("builds")
-        return [Mount(place, name, type="volume", labels=self._labels()) for place, name in volumes.items()]
+            mounts.append(Mount(BUILD_DIRECTORY, self.name_of("builds"), type="volume", labels=labels))
+        return mounts
 
     def _published(self, spec: ContainerSpec, gateway: str) -> dict[int, list[tuple[str, int]]]:
         """On which addresses of the host a container is reached: those that its users and other containers know."""
