@@ -141,7 +141,7 @@ def answers(url: str) -> bool:
 
 def find_program() -> str:
     """A server that can be run here; empty if there is none."""
-    ferretdb = _ferretdb()
+    ferretdb = ferretdb_program()
     return shutil.which("mongod") or (str(ferretdb) if ferretdb.exists() else "")
 
 
@@ -151,7 +151,7 @@ def _command(program: str, directory: Path, port: int) -> list[str]:
     return [program, f"127.0.0.1:{port}", str(directory)]
 
 
-def _ferretdb() -> Path:
+def ferretdb_program() -> Path:
     """Where ``build.sh`` puts it."""
     sources = b"".join((SOURCES / name).read_bytes() for name in ("go.mod", "go.sum", "main.go"))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -37,6 +37,7 @@ NAMESPACES: Final = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"),
 )
+WAY_OUT: Final = "slirp4netns"
 NEEDED: Final = (
     "dockerd",
     "docker-init",
@@ -72,7 +73,9 @@ class EngineProcess(GivenEngine):
 
     namespaces: tuple[str, ...] = NAMESPACES
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, *, online: bool = False, **environment: str) -> None:
+        self._is_online = online
+        self._way_out: subprocess.Popen[bytes] | None = None
         self._environment = {**os.environ, "PATH": PATH, **environment}
         self.directory = Path(tempfile.mkdtemp(prefix="flops-engine-"))  # short: a socket's path has at most 107 bytes
         super().__init__(f"unix://{self.directory}/docker.sock")
@@ -84,6 +87,9 @@ class EngineProcess(GivenEngine):
         self._holder = subprocess.Popen([*self.namespaces, _found("docker-init"), "-s", "--", "sleep", "infinity"])
         wait_until(lambda: bool(psutil.Process(self._holder.pid).children()), READY_S)
         self.output_of(["ip", "link", "set", "lo", "up"])
+        if self._is_online:
+            slirp = [*NAMESPACES[:3], WAY_OUT, "--configure", "--mtu=65520", "--disable-host-loopback"]
+            self._way_out = subprocess.Popen([*slirp, str(self.target), "tap0"], stdout=subprocess.DEVNULL)
 
     @property
     def target(self) -> int:
@@ -128,9 +134,10 @@ class EngineProcess(GivenEngine):
     def close(self) -> None:
         """End everything and leave nothing behind."""
         with suppress(psutil.Error):
-            self.stop()
-        self._holder.kill()
-        self._holder.wait(STOP_S)
+            self.kill()  # its mounts, networks and processes go with the namespaces
+        for process in filter(None, (self._holder, self._way_out)):
+            process.kill()
+            process.wait(STOP_S)
         shutil.rmtree(self.directory, ignore_errors=True)
         for group in (*CGROUPS.glob(f"*/{self.directory.name}"), *CGROUPS.glob(self.directory.name)):
             for place, _, _ in os.walk(group, topdown=False):
@@ -169,13 +176,16 @@ def docker_engine() -> Iterator[GivenEngine]:
 
 
 @contextmanager
-def own_docker_engine() -> Iterator[EngineProcess]:
-    """An engine that a test may stop; where there can be none, skips, or fails where CI should have seen to it."""
-    if reason := what_is_not_installed():
+def own_docker_engine(*, online: bool = False) -> Iterator[EngineProcess]:
+    """An engine that a test may stop; where there can be none, skips, or fails where CI should have seen to it.
+
+    The containers of one that is ``online`` reach what this machine reaches.
+    """
+    if reason := what_is_not_installed(*((WAY_OUT,) if online else ())):
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     if reason := what_is_not_permitted():
         pytest.skip(reason)
-    engine = EngineProcess()
+    engine = EngineProcess(online=online)
     try:
         engine.start()
         import_busybox(engine)
@@ -184,10 +194,14 @@ def own_docker_engine() -> Iterator[EngineProcess]:
         engine.close()
 
 
-def what_is_not_installed() -> str:
+def what_is_not_installed(*programs: str) -> str:
     """Why no engine can be started here; empty if one can."""
-    missing = [program for program in NEEDED if shutil.which(program, path=PATH) is None]
-    return f"a Docker Engine needs {', '.join(missing)} (Debian: docker.io, busybox-static)" if missing else ""
+    missing = [program for program in (*NEEDED, *programs) if shutil.which(program, path=PATH) is None]
+    return (
+        f"a Docker Engine needs {', '.join(missing)} (Debian: docker.io, busybox-static, iproute2, slirp4netns)"
+        if missing
+        else ""
+    )
 
 
 def what_is_not_permitted() -> str:

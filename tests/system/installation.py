@@ -42,10 +42,11 @@ class Finished:
 
 @dataclass(frozen=True)
 class Installation:
-    """One ``FLOPS_HOME`` and the environment that commands run in."""
+    """One ``FLOPS_HOME`` and the environment that commands run in, perhaps ``inside`` of something else."""
 
     home: Path
     extra: dict[str, str] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,7 +57,7 @@ class Installation:
     def flops(self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
         """Run ``flops …`` to its end."""
         done = subprocess.run(
-            [sys.executable, "-m", "flops", *arguments],
+            [*self.inside, sys.executable, "-m", "flops", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
