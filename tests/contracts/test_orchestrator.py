@@ -212,7 +212,11 @@ def test_a_service_that_is_killed_is_restarted(stage: Stage, app: App) -> None:
 def test_an_instance_that_hangs_can_be_started_again(stage: Stage, app: App) -> None:
     spec = service(app, "kill -STOP $$; sleep 1000", max_restarts=1, placements=(Placement(), Placement()))
     stage.orchestrator.deploy(spec)
-    changes_until(stage.orchestrator, spec.name, lambda change: change.instance.state is InstanceState.RUNNING)
+    changes_until(
+        stage.orchestrator,
+        spec.name,
+        lambda change: all(instance.state is InstanceState.RUNNING for instance in change.service.instances),
+    )
 
     stage.orchestrator.restart(f"{spec.name}.0")
     again = changes_until(stage.orchestrator, spec.name, lambda change: change.instance.restarts == 1)[-1]

@@ -73,6 +73,8 @@ class House:
         return [found[pid][0] for pid in sorted(found.keys() - forked)]
 
     def kill_daemon(self) -> None:
+        # What an earlier daemon has forked, and is about to be a service, ends soon after it.
+        wait_until(lambda: len(self.daemons()) == 2, "the guard and one daemon alone")
         _, daemon = self.daemons()
         daemon.kill()
         wait_until(lambda: not is_alive(daemon), "the death of the daemon")
