@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -62,10 +62,15 @@ class Engine:
         self._making_network = threading.Lock()
         self._stream: Any = None
 
+    def hang_up(self) -> None:
+        """End the stream of events, in whatever thread it is heard. Idempotent."""
+        stream = self._stream
+        if stream is not None:
+            with suppress(OSError):  # it has ended already
+                stream.close()
+
     def close(self) -> None:
-        """End the stream of events and every connection."""
-        if self._stream is not None:
-            self._stream.close()
+        """End every connection."""
         self._connection.close()
 
     @property
@@ -215,7 +220,9 @@ class Engine:
             try:
                 yield (read_event(event) for event in self._stream)
             finally:
-                self._stream.close()
+                self.hang_up()
+                self._stream._response.close()  # noqa: SLF001  the SDK leaves it, and its socket, to the garbage collector
+                self._stream = None
 
     def _events(self, **times: int) -> Any:  # noqa: ANN401  the SDK has no types
         filters = {"type": "container", "label": self._label, "event": list(_EVENTS)}

@@ -59,9 +59,11 @@ class Supervisor:
         """Leave the containers to another process."""
         self._stopping.set()
         self._wake.set()
+        for thread in self._threads:  # the first adds the second
+            while thread.is_alive():
+                self._engine.hang_up()
+                thread.join(LOOK_S)
         self._engine.close()
-        for thread in self._threads:
-            thread.join()
 
     # --- the loop
 
@@ -70,6 +72,7 @@ class Supervisor:
         if lock is None:
             return
         listening = threading.Thread(target=self._listen, name="hear-of-containers", daemon=True)
+        self._threads.append(listening)
         listening.start()
         try:
             with ThreadPoolExecutor(WORKERS, "container") as workers:
